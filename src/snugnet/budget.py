@@ -1,0 +1,214 @@
+"""What a design costs, and whether it fits. The only place that counts; docs/budget.md says what is counted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Annotated, Any
+
+import torch
+from pydantic import BeforeValidator
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from snugnet import artifact, units
+from snugnet.artifact import Card
+from snugnet.config import Frozen
+from snugnet.errors import OverBudget
+from snugnet.models.resnet import ResNet, build_meta
+from snugnet.models.spec import ModelSpec
+
+COUNTED = (nn.Conv2d, nn.Linear)
+MEASURES = ("params", "macs", "bytes", "size_mb", "peak_activation_bytes")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer with weights: its name in the module tree, kind, output shape (C, H, W), parameters and MACs."""
+
+    name: str
+    kind: str
+    output: tuple[int, ...]
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The price of a design. MACs and activations are for one image."""
+
+    params: int
+    macs: int
+    size_mb: float  # tu24's: parameters and buffers, in MiB
+    bytes_fp32: int  # of the shipped file, exactly
+    bytes_int8: int  # of an int8 file: one byte a weight; see docs/budget.md
+    peak_activation_bytes: int
+    layers: tuple[Layer, ...]
+
+    @property
+    def bytes(self) -> int:
+        return self.bytes_fp32
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _limit(kind: Any) -> Any:
+    def read(value: Any) -> Any:
+        if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+            raise ValueError(f"a budget must be a number or a text like '5M' or '64kB'; got {value!r}")
+        return kind(value)
+
+    return BeforeValidator(read)
+
+
+Count = Annotated[int, _limit(units.parse_count)]
+Size = Annotated[int, _limit(units.parse_bytes)]
+
+
+class Budget(Frozen):
+    """Upper limits; None is no limit. `floor` holds lower ones, where a budget is a window around another design."""
+
+    params: Count | None = None
+    macs: Count | None = None
+    bytes: Size | None = None
+    size_mb: float | None = None
+    peak_activation_bytes: Size | None = None
+    floor: dict[str, float] = {}
+
+    def limits(self) -> dict[str, float]:
+        return {name: limit for name in MEASURES if (limit := getattr(self, name)) is not None}
+
+
+def count_params(model: nn.Module) -> int:
+    """Every weight the net needs to run: frozen ones included, tied ones once, buffers not."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def price(card: Card) -> Cost:
+    """What the net of a card costs, on the meta device: no weight is allocated."""
+    model = build_meta(card.model).eval()
+    layers, peak = _trace(model, card.model)
+    params = count_params(model)
+    return Cost(
+        params=params,
+        macs=sum(layer.macs for layer in layers),
+        size_mb=_size_mb(model),
+        bytes_fp32=artifact.predict_bytes(card),
+        bytes_int8=_bytes_int8(model, card),
+        peak_activation_bytes=peak,
+        layers=tuple(layers),
+    )
+
+
+def _size_mb(model: nn.Module) -> float:
+    """tu24's formula: every parameter and buffer, batch norm's int64 counters too, over 2^20."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20
+
+
+def _bytes_int8(model: nn.Module, card: Card) -> int:
+    """Weights of convolutions and linear layers at one byte; an fp32 scale and bias for each output channel, batch norms
+    folded into them; and the header."""
+    counted = [module for module in model.modules() if isinstance(module, COUNTED)]
+    weights = sum(module.weight.numel() for module in counted)
+    channels = sum(module.weight.shape[0] for module in counted)
+    header = artifact.predict_bytes(card) - 4 * sum(t.numel() for t in artifact.shipped_tensors(model).values())
+    return weights + 8 * channels + header
+
+
+def _macs(module: nn.Module, output: Tensor) -> int:
+    """Multiply-adds for one image: each output value takes one for every weight of its filter."""
+    if isinstance(module, nn.Conv2d):
+        return prod(output.shape[1:]) * prod(module.weight.shape[1:])
+    return prod(output.shape[1:]) * module.in_features if isinstance(module, nn.Linear) else 0
+
+
+class _LiveTensors(TorchDispatchMode):
+    """Follows which tensors are alive while a net runs; `peak` is the largest sum of their bytes."""
+
+    def __init__(self, *present: Tensor) -> None:
+        super().__init__()
+        self._fixed = {StorageWeakRef(tensor.untyped_storage()).cdata for tensor in present}
+        self._live: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+
+    def watch(self, tensor: Tensor) -> None:
+        storage = StorageWeakRef(tensor.untyped_storage())
+        if storage.cdata not in self._fixed:
+            self._live[storage.cdata] = (storage, tensor.untyped_storage().nbytes())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, Tensor) and tensor.numel():
+                self.watch(tensor)
+        self._live = {key: entry for key, entry in self._live.items() if not entry[0].expired()}
+        self.peak = max(self.peak, sum(size for _, size in self._live.values()))
+        return result
+
+
+def _trace(model: ResNet, spec: ModelSpec) -> tuple[list[Layer], int]:
+    """One image through the net on the meta device: its layers, and the peak of live activations in bytes."""
+    layers: list[Layer] = []
+
+    def record(name: str, module: nn.Module) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            params = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+            layers.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), params, _macs(module, output)))
+
+        return module.register_forward_hook(hook)
+
+    handles = [
+        record(name, module)
+        for name, module in model.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    ]
+    image = torch.empty(1, spec.in_channels, spec.image_size, spec.image_size, device="meta")
+    live = _LiveTensors(*model.parameters(), *model.buffers())
+    live.watch(image)
+    with torch.no_grad(), live:
+        model(image)
+    for handle in handles:
+        handle.remove()
+    return layers, live.peak
+
+
+def excess(cost: Cost, budget: Budget) -> dict[str, float]:
+    """How far each measure is outside: positive above its limit, negative below its floor; empty when the design fits."""
+    over = {name: getattr(cost, name) - limit for name, limit in budget.limits().items()}
+    under = {name: getattr(cost, name) - low for name, low in budget.floor.items()}
+    return {name: d for name, d in over.items() if d > 0} | {name: d for name, d in under.items() if d < 0}
+
+
+def show(name: str, value: float) -> str:
+    """A measure to its unit: "4,978,810 parameters", "64,001 B", "0.5218 MB"."""
+    if name == "size_mb":
+        return f"{value:.6f} MB"
+    unit = {"params": "parameters", "macs": "MACs"}.get(name, "B")
+    return f"{value:,.0f} {unit}"
+
+
+def check(cost: Cost, budget: Budget, what: str = "the design") -> None:
+    """Raises OverBudget, naming the excess of every measure to one unit."""
+    lines = []
+    for name, distance in excess(cost, budget).items():
+        used = show(name, getattr(cost, name))
+        if distance > 0:
+            lines.append(f"{what} is {used}, {_bare(name, distance)} over the budget of {_bare(name, budget.limits()[name])}")
+        else:
+            lines.append(f"{what} is {used}, {_bare(name, -distance)} under the floor of {_bare(name, budget.floor[name])}")
+    if lines:
+        raise OverBudget("\n".join(lines))
+
+
+def _bare(name: str, value: float) -> str:
+    return show(name, value).removesuffix(" parameters").removesuffix(" MACs")
+
+
+def check_bytes(size_bytes: int, budget: Budget, what: str = "artifact") -> None:
+    """Holds a written file to the budget, by its size on disk. Raises OverBudget."""
+    if budget.bytes is not None and size_bytes > budget.bytes:
+        over = size_bytes - budget.bytes
+        raise OverBudget(f"{what} is {size_bytes:,} B, {over:,} B over the budget of {budget.bytes:,} B")

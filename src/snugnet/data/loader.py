@@ -1,0 +1,94 @@
+"""Batches drawn, augmented and normalised on the device: no worker processes, no copy of an image to the host."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from snugnet.data.augment import Augment
+from snugnet.data.config import Normalization
+from snugnet.data.images import Images
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A 63-bit seed from a path of names and numbers: independent streams without shared state."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+class Normalize:
+    """uint8 (N, C, H, W) to float32 (pixel / 255 - mean) / std, channels-last."""
+
+    def __init__(self, normalization: Normalization, device: torch.device) -> None:
+        mean = torch.tensor(normalization.mean, device=device).view(1, -1, 1, 1)
+        std = torch.tensor(normalization.std, device=device).view(1, -1, 1, 1)
+        self._scale, self._shift = 1 / (255 * std), -mean / std
+
+    def __call__(self, images: Tensor) -> Tensor:
+        floats = images.to(torch.float32, memory_format=torch.channels_last)
+        return floats.mul_(self._scale).add_(self._shift)
+
+
+class TrainLoader:
+    """Shuffled, augmented batches of a split that lies on the device.
+
+    Order and draws are functions of (seed, epoch, step) alone, so that an epoch may be entered at any step. A last batch
+    of one image is left out: batch norm has nothing to learn from it.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        normalization: Normalization,
+        *,
+        batch_size: int,
+        augment: Sequence[Augment],
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._pixels, self._labels = images.pixels.to(device), images.labels.to(device)
+        self._normalize = Normalize(normalization, device)
+        self._augment = tuple(augment)
+        self._batch_size, self._seed, self._device = batch_size, seed, device
+        self._generator = Generator(device)
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        full, rest = divmod(len(self._labels), self._batch_size)
+        return full + (rest > 1)
+
+    def seen(self, step: int) -> int:
+        """Images in the first `step` batches of an epoch."""
+        return min(step * self._batch_size, len(self._labels))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images float32 (N, C, H, W), labels int64 (N,)) from step `start` on."""
+        order_generator = Generator(self._device).manual_seed(derived_seed(self._seed, epoch, "order"))
+        order = torch.randperm(len(self._labels), generator=order_generator, device=self._device)
+        for step in range(start, self.steps):
+            index = order[step * self._batch_size : (step + 1) * self._batch_size]
+            self._generator.manual_seed(derived_seed(self._seed, epoch, step))
+            yield self._normalize(self.augmented(self._pixels[index])), self._labels[index]
+
+    def augmented(self, pixels: Tensor) -> Tensor:
+        """uint8 images after every operation of the recipe, with the generator's next draws."""
+        for operation in self._augment:
+            pixels = operation.apply(pixels, self._generator)
+        return pixels
+
+
+class EvalLoader:
+    """A split in its own order, normalised, without augmentation."""
+
+    def __init__(self, images: Images, normalization: Normalization, *, batch_size: int, device: torch.device) -> None:
+        self._pixels, self.labels = images.pixels.to(device), images.labels.to(device)
+        self._normalize = Normalize(normalization, device)
+        self._batch_size = batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for pixels in self._pixels.split(self._batch_size):
+            yield self._normalize(pixels)

@@ -1,0 +1,69 @@
+"""Which device trains, and in which precision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from snugnet.errors import UsageError
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and a precision. `autocast()` is the context that forward passes run in."""
+
+    device: torch.device
+    precision: Precision
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def find_device(name: str) -> torch.device:
+    """`auto` is cuda, mps or cpu, the first there is. Raises UsageError for a device that is not there."""
+    present: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in present.items() if there()))
+    kind = name.split(":")[0]
+    if kind not in present:
+        raise UsageError(f"--device {name}: unknown device; give auto, cpu, cuda, cuda:1 or mps")
+    if not present[kind]():
+        raise UsageError(f"--device {name}: torch sees no {kind} device here; give --device auto")
+    return torch.device(name)
+
+
+@lru_cache
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets of this CPU as Linux names them; empty elsewhere."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return frozenset(next((line.split(":")[1] for line in lines if line.startswith("flags")), "").split())
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether convolutions in bf16 are faster than in fp32: by instruction set on a CPU, by generation on a card."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
+
+
+def choose(device: str, precision: str) -> Compute:
+    """The device of that name, and `precision` with "auto" resolved for it."""
+    found = find_device(device)
+    if precision == "auto":
+        return Compute(found, "bf16" if has_fast_bf16(found) else "fp32")
+    return Compute(found, "bf16" if precision == "bf16" else "fp32")

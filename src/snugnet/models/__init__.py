@@ -1,0 +1,1 @@
+"""Networks as data: a frozen specification that can be priced, built, written and read."""

@@ -1,0 +1,126 @@
+"""Validation errors of pydantic in the words of a recipe."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+Location = tuple[int | str, ...]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ ", did you mean 'epochs'?", or nothing where no known name is near."""
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f", did you mean '{close[0]}'?" if close else ""
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str, origins: Mapping[str, str]) -> list[str]:
+    """One line a problem: where:line: path: what must hold, what was seen, the nearest name."""
+    seen: dict[str, None] = {}
+    found = error.errors(include_url=False)
+    for problem in found:
+        if problem["type"] == "too_short" and any(len(other["loc"]) > len(problem["loc"]) for other in found):
+            continue  # the items are bad, and so the list without them is short
+        location, fields = _walk(model, problem["loc"])
+        path = ".".join(map(str, location))
+        seen[f"{_place(where, path, origins)}: {path or 'recipe'}: {_words(problem, location, fields)}"] = None
+    return list(seen)
+
+
+def _place(where: str, path: str, origins: Mapping[str, str]) -> str:
+    """The file with the line of the key, or of the nearest table around it; or --set."""
+    while path and path not in origins:
+        path = path.rpartition(".")[0]
+    origin = origins.get(path, "")
+    return origin if origin == "--set" else where + origin.replace("line ", ":")
+
+
+def _walk(model: type[BaseModel], location: Sequence[int | str]) -> tuple[Location, list[str]]:
+    """The location without pydantic's union tags, and the names that the innermost table knows."""
+    kept: list[int | str] = []
+    kinds: list[Any] = [model]
+    fields: list[str] = list(model.model_fields)
+    for part in location:
+        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if chosen := [kind for kind in models if part in _tags(kind)]:
+            kinds = chosen
+            continue
+        fields = sorted({name for kind in models for name in kind.model_fields})
+        kept.append(part)
+        kinds = [inner for kind in kinds for inner in _inside(kind, part)]
+    return tuple(kept), fields
+
+
+def _tags(kind: type[BaseModel]) -> set[str]:
+    """What pydantic puts into a location to name this member of a union; no key of a recipe is called so."""
+    discriminator = kind.model_fields.get("op")
+    return {kind.__name__, str(discriminator.default)} if discriminator else {kind.__name__}
+
+
+def _inside(kind: Any, part: int | str) -> list[Any]:
+    """The possible types of an item or a field."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        field = kind.model_fields.get(str(part))
+        return _members(field.annotation) if field else []
+    return [member for argument in get_args(kind) if argument is not Ellipsis for member in _members(argument)]
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The alternatives of an annotation, unions and Annotated taken apart."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _members(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return [member for argument in get_args(annotation) for member in _members(argument)]
+    return [annotation]
+
+
+_KINDS = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "model_type": "a table",
+    "dict_type": "a table",
+    "model_attributes_type": "a table",
+    "finite_number": "a finite number",
+    "int_from_float": "a whole number",
+}
+
+
+def _words(problem: Any, location: Location, fields: list[str]) -> str:
+    kind, context, value = problem["type"], problem.get("ctx", {}), problem.get("input")
+    if kind == "extra_forbidden":
+        return f"unknown key{nearest(str(location[-1]), fields) or _listed(fields)}"
+    if kind == "missing":
+        return "missing; it must be given"
+    if kind in ("literal_error", "union_tag_invalid"):
+        return _choice(context, value)
+    if kind == "union_tag_not_found":
+        return f"must have the key {context['discriminator']}"
+    if kind == "value_error":
+        return str(context["error"])
+    must = _KINDS.get(kind) or problem["msg"].removeprefix("Input should be ").removeprefix("Value should be ")
+    return f"must be {must}; got {_shown(value)}"
+
+
+def _choice(context: Mapping[str, Any], value: Any) -> str:
+    known = re.findall(r"'([^']*)'", str(context.get("expected") or context.get("expected_tags")))
+    given = context.get("tag", value)
+    return f"must be one of {', '.join(known)}; got {_shown(given)}{nearest(str(given), known)}"
+
+
+def _listed(fields: list[str]) -> str:
+    return f"; known are {', '.join(fields)}" if fields else ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

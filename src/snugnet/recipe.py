@@ -1,0 +1,166 @@
+"""A recipe is a TOML file; an Experiment is what it says, every value resolved.
+
+The loader is strict: every unknown, missing, mistyped or out-of-range key is reported, all at once, each with the file,
+the line, the path of the key and the nearest name there is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from snugnet import problems, toml_lines
+from snugnet.budget import Budget
+from snugnet.config import Frozen
+from snugnet.data.config import DataConfig
+from snugnet.errors import RecipeError
+from snugnet.models.spec import LIST_FORM, ModelSpec
+from snugnet.problems import nearest
+from snugnet.train.config import TrainConfig
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Published(Frozen):
+    """What a paper prints. Gates nothing."""
+
+    accuracy: Fraction | None = None
+    params: str | None = None  # as printed
+    note: str | None = None
+
+
+class Expect(Frozen):
+    """What we measured; `snug verify` holds a run against it. Accuracies are of the test split, as fractions."""
+
+    params: int | None = None
+    bytes: int | None = None
+    accuracy: Fraction | None = None  # mean over n seeds
+    accuracy_std: Fraction | None = None
+    n: Annotated[int, Field(ge=1)] | None = None
+    epochs: int | None = None  # the expectation holds for this many
+
+
+class Experiment(Frozen):
+    """Everything that determines a run."""
+
+    name: str = ""  # where it came from: a built-in name or the file's stem
+    purpose: str = ""
+    source: str = ""
+    command: str = ""
+    hardware: str = ""
+    time: str = ""
+    seed: Annotated[int, Field(ge=0, le=2**32)] = 0
+    model: ModelSpec
+    data: DataConfig = DataConfig()
+    train: TrainConfig
+    budget: Budget = Budget()
+    published: Published | None = None
+    expect: Expect | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of all that shapes the result but the seed: runs that share it are seeds of one experiment."""
+        parts = {name: getattr(self, name).plain() for name in ("model", "data", "train")}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An experiment, the text it came from, and where each value was set: "line 12", "--set" or nothing (a default)."""
+
+    experiment: Experiment
+    text: str
+    origins: dict[str, str]
+
+
+def builtin_names() -> list[str]:
+    """Names of the recipes in the package, sorted: "durga25/narrow-resnet18"."""
+    root = resources.files("snugnet") / "recipes"
+    folders = sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
+    return [
+        f"{folder.name}/{file.name.removesuffix('.toml')}"
+        for folder in folders
+        for file in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if file.name.endswith(".toml")
+    ]
+
+
+def find(name: str) -> tuple[str, str, str]:
+    """(recipe name, text, what messages call it) of a built-in name or a path. Raises RecipeError."""
+    if name in builtin_names():
+        file = resources.files("snugnet") / "recipes" / f"{name}.toml"
+        return name, file.read_text(encoding="utf-8"), f"{name}.toml"
+    path = Path(name)
+    if not path.is_file():
+        hint = nearest(name, builtin_names())
+        raise RecipeError(f"{name}: neither a built-in recipe nor a file{hint}; `snug recipes` lists the built-in ones")
+    try:
+        return path.stem, path.read_text(encoding="utf-8"), str(path)
+    except (UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path}: cannot be read as UTF-8 text ({error}); a recipe is a TOML file") from error
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of that name or path, with `section.key=value` overrides applied. Raises RecipeError."""
+    title, text, where = find(name)
+    return parse(text, where, title, overrides)
+
+
+def parse(text: str, where: str, title: str = "", overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from its text; `where` is what messages call it."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where}: not TOML: {error}") from error
+    lines = toml_lines.locate(text)
+    origins = {path: f"line {line}" for path, line in lines.items()}
+    for override in overrides:
+        origins[_override(data, override)] = "--set"
+    data.setdefault("name", title)
+    try:
+        experiment = Experiment.parse(data)
+    except ValidationError as error:
+        raise RecipeError(*problems.explain(error, Experiment, where, origins)) from error
+    return Recipe(experiment, text, origins)
+
+
+def _override(data: dict[str, Any], override: str) -> str:
+    """Applies one `section.key=value`; the value is TOML, or a bare text. Returns the key's path."""
+    path, equals, value = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise RecipeError(f"--set {override}: must be section.key=value, for example --set train.epochs=5")
+    target: Any = data
+    for depth, key in enumerate(keys[:-1]):
+        place: Any = _index(target, key, override) if isinstance(target, list) else key
+        if isinstance(target, dict):
+            target.setdefault(key, {})
+        if keys[depth + 1] in LIST_FORM and isinstance(target[place], list):  # a stage written as a list
+            target[place] = dict(zip(LIST_FORM, target[place], strict=False))
+        target = target[place]
+        if not isinstance(target, (dict, list)):
+            raise RecipeError(f"--set {override}: {'.'.join(keys[: depth + 1])} is a value, it has no key {keys[depth + 1]!r}")
+    last: Any = _index(target, keys[-1], override) if isinstance(target, list) else keys[-1]
+    target[last] = _toml_value(value.strip())
+    return ".".join(keys)
+
+
+def _index(items: list[Any], key: str, override: str) -> int:
+    if key.isdecimal() and int(key) < len(items):
+        return int(key)
+    raise RecipeError(f"--set {override}: {key!r} must be the number of an item, 0 to {len(items) - 1}")
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

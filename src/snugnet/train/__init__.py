@@ -1,0 +1,1 @@
+"""The training algorithm: no files, no printing, no test split."""

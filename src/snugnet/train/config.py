@@ -1,0 +1,28 @@
+"""What a recipe's [train] table says."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from snugnet.config import Frozen
+from snugnet.data.augment import Augment
+from snugnet.train.ema import EmaConfig
+from snugnet.train.optim import OptimizerConfig
+from snugnet.train.schedule import ScheduleConfig
+
+
+class TrainConfig(Frozen):
+    """How a net is trained. Epochs and batches as in the papers: an epoch is one pass over the training images."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 128
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    augment: tuple[Augment, ...] = ()
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_norm: Annotated[float, Field(gt=0)] | None = None  # total norm that gradients are scaled down to
+    ema: EmaConfig | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast where the device computes in it
+    keep: Literal["last", "best"] = "last"  # what ships: the last epoch, or the best on val

@@ -1,0 +1,211 @@
+"""The training loop: an iterator of facts. It reads no file, prints nothing and never sees the test split.
+
+Every value needed to go on is in `state()`, a tree of dicts, lists, numbers and tensors; whoever iterates may take it at
+any step. `fit` entered with such a state continues bitwise as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snugnet.data.loader import EvalLoader, TrainLoader
+from snugnet.device import Compute
+from snugnet.errors import Diverged
+from snugnet.evaluate.predict import predict
+from snugnet.train import optim
+from snugnet.train.config import TrainConfig
+from snugnet.train.ema import Ema, NoEma
+
+State = dict[str, Any]
+CHECK_EVERY = 50  # steps between two looks at the losses on a device where a look waits for the queue
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch was learned. `loss()` waits for the device; `state()` copies everything needed to go on."""
+
+    epoch: int  # from 1
+    step: int  # batches done in this epoch
+    steps: int
+    images: int  # images seen in this epoch
+    loss: Callable[[], float]  # mean over this epoch so far
+    state: Callable[[], State]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch is over and judged on val; None where val is empty. `seconds` is training and judging alone."""
+
+    epoch: int  # from 1
+    train_loss: float
+    val_loss: float | None
+    val_accuracy: float | None
+    lr: float
+    images_per_second: float
+    seconds: float
+    state: Callable[[], State]
+
+
+class Learner:
+    """A net and all that changes while it learns."""
+
+    def __init__(self, model: nn.Module, config: TrainConfig, compute: Compute) -> None:
+        self.model = model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = optim.build(self.model, config.optimizer)
+        self.ema = Ema(self.model, config.ema) if config.ema else NoEma(self.model)
+        self.epoch = self.step = 0
+        self.losses = torch.empty(0)
+        self.device = compute.device
+
+    def state(self) -> State:
+        averaged = self.ema.model.state_dict() if self.ema.model is not self.model else None
+        tree = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "losses": self.losses[: self.step],
+            "model": self.model.state_dict(),
+            "ema": averaged,
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_device": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+        return {name: _copied(value) for name, value in tree.items()}
+
+    def load(self, state: State) -> None:
+        self.epoch, self.step, self.losses = state["epoch"], state["step"], state["losses"]
+        self.model.load_state_dict(state["model"])
+        if state["ema"] is not None:
+            self.ema.model.load_state_dict(state["ema"])
+        optim.load_state(self.optimizer, state["optimizer"])
+        torch.set_rng_state(state["random"])
+        if state["random_device"] is not None:
+            torch.cuda.set_rng_state(state["random_device"], self.device)
+
+
+def _copied(value: Any) -> Any:
+    """The tree on the CPU, sharing no memory with the learner."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def shipped_weights(state: State) -> tuple[dict[str, Tensor], str]:
+    """The weights that ship, and what they are: the average where there is one ("ema"), else the last ("last")."""
+    return (state["model"], "last") if state["ema"] is None else (state["ema"], "ema")
+
+
+def fit(
+    model: nn.Module,
+    train: TrainLoader,
+    val: EvalLoader | None,
+    config: TrainConfig,
+    compute: Compute,
+    state: State | None = None,
+) -> Iterator[Step | Epoch]:
+    """Trains `model` in place. Yields after every batch and every epoch. Raises Diverged on a loss that is not finite."""
+    learner = Learner(model, config, compute)
+    if state is not None:
+        learner.load(state)
+    steps = train.steps
+    while learner.epoch < config.epochs:
+        started, start_step = time.perf_counter(), learner.step
+        losses = learner.losses = _room(learner.losses, steps, compute.device)
+        learner.model.train()
+        for images, labels in train.epoch(learner.epoch, learner.step):
+            total_step = learner.epoch * steps + learner.step
+            _set_lr(learner.optimizer, config, total_step, steps)
+            with compute.autocast():
+                logits = learner.model(images)
+                loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+            loss.backward()
+            if config.clip_norm is not None:
+                nn.utils.clip_grad_norm_(learner.model.parameters(), config.clip_norm)
+            learner.optimizer.step()
+            learner.optimizer.zero_grad()
+            learner.ema.update(total_step + 1)
+            losses[learner.step] = loss.detach()
+            learner.step += 1
+            if learner.step % CHECK_EVERY == 0 or compute.device.type == "cpu":
+                _check_finite(losses[: learner.step], learner.epoch, config)
+            yield _step(learner, train)
+        yield _end_epoch(learner, train, val, config, compute, time.perf_counter() - started, start_step)
+
+
+def _room(losses: Tensor, steps: int, device: torch.device) -> Tensor:
+    """Place for one loss a step, those of a stopped epoch kept."""
+    room = torch.zeros(steps, device=device)
+    room[: len(losses)] = losses.to(device)
+    return room
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, config: TrainConfig, total_step: int, steps: int) -> None:
+    factor = config.schedule.factor(total_step, steps, config.epochs)
+    for group in optimizer.param_groups:
+        group["lr"] = config.optimizer.lr * factor
+
+
+def _check_finite(losses: Tensor, epoch: int, config: TrainConfig) -> None:
+    if bool(losses.isfinite().all()):
+        return
+    step = int((~losses.isfinite()).nonzero()[0]) + 1
+    raise Diverged(
+        f"epoch {epoch + 1}, step {step}: the loss must be finite, but is {losses[step - 1].item()}; lower train.optimizer.lr "
+        f"(now {config.optimizer.lr:g}), lengthen train.schedule.warmup_epochs, or set train.clip_norm = 1.0"
+    )
+
+
+def _step(learner: Learner, train: TrainLoader) -> Step:
+    done = learner.losses[: learner.step]
+    return Step(
+        epoch=learner.epoch + 1,
+        step=learner.step,
+        steps=train.steps,
+        images=train.seen(learner.step),
+        loss=lambda: done.mean().item(),
+        state=learner.state,
+    )
+
+
+def _end_epoch(
+    learner: Learner,
+    train: TrainLoader,
+    val: EvalLoader | None,
+    config: TrainConfig,
+    compute: Compute,
+    trained_s: float,
+    start_step: int,
+) -> Epoch:
+    losses = learner.losses
+    _check_finite(losses, learner.epoch, config)
+    train_loss = losses.mean().item()  # the one wait of the epoch
+    started = time.perf_counter()
+    val_loss, val_accuracy = judge(learner.ema.model, val, compute) if val is not None else (None, None)
+    learner.epoch, learner.step, learner.losses = learner.epoch + 1, 0, losses[:0]
+    return Epoch(
+        epoch=learner.epoch,
+        train_loss=train_loss,
+        val_loss=val_loss,
+        val_accuracy=val_accuracy,
+        lr=learner.optimizer.param_groups[0]["lr"],
+        images_per_second=(train.seen(train.steps) - train.seen(start_step)) / trained_s,
+        seconds=trained_s + time.perf_counter() - started,
+        state=learner.state,
+    )
+
+
+@torch.no_grad()
+def judge(model: nn.Module, loader: EvalLoader, compute: Compute) -> tuple[float, float]:
+    """Mean negative log-likelihood and accuracy of a split."""
+    logits = predict(model, loader, compute)
+    loss = F.cross_entropy(logits, loader.labels).item()
+    return loss, (logits.argmax(1) == loader.labels).float().mean().item()
+
