@@ -7,7 +7,7 @@ from math import prod
 from typing import Annotated, Any
 
 import torch
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -63,8 +63,8 @@ def _limit(kind: Any) -> Any:
     return BeforeValidator(read)
 
 
-Count = Annotated[int, _limit(units.parse_count)]
-Size = Annotated[int, _limit(units.parse_bytes)]
+Count = Annotated[int, _limit(units.parse_count), Field(gt=0)]
+Size = Annotated[int, _limit(units.parse_bytes), Field(gt=0)]
 
 
 class Budget(Frozen):
@@ -73,9 +73,9 @@ class Budget(Frozen):
     params: Count | None = None
     macs: Count | None = None
     bytes: Size | None = None
-    size_mb: float | None = None
+    size_mb: Annotated[float, Field(gt=0)] | None = None
     peak_activation_bytes: Size | None = None
-    floor: dict[str, float] = {}
+    floor: dict[str, float] = Field(default_factory=dict)
 
     def limits(self) -> dict[str, float]:
         return {name: limit for name in MEASURES if (limit := getattr(self, name)) is not None}
@@ -90,9 +90,8 @@ def price(card: Card) -> Cost:
     """What the net of a card costs, on the meta device: no weight is allocated."""
     model = build_meta(card.model).eval()
     layers, peak = _trace(model, card.model)
-    params = count_params(model)
     return Cost(
-        params=params,
+        params=count_params(model),
         macs=sum(layer.macs for layer in layers),
         size_mb=_size_mb(model),
         bytes_fp32=artifact.predict_bytes(card),
@@ -100,6 +99,18 @@ def price(card: Card) -> Cost:
         peak_activation_bytes=peak,
         layers=tuple(layers),
     )
+
+
+def measure(card: Card, name: str) -> float:
+    """One measure of a design, without the price of the others."""
+    if name == "params":
+        return count_params(build_meta(card.model))
+    if name == "bytes":
+        return artifact.predict_bytes(card)
+    if name == "size_mb":
+        return _size_mb(build_meta(card.model))
+    layers, peak = _trace(build_meta(card.model).eval(), card.model)
+    return peak if name == "peak_activation_bytes" else sum(layer.macs for layer in layers)
 
 
 def _size_mb(model: nn.Module) -> float:
@@ -196,9 +207,13 @@ def check(cost: Cost, budget: Budget, what: str = "the design") -> None:
     for name, distance in excess(cost, budget).items():
         used = show(name, getattr(cost, name))
         if distance > 0:
-            lines.append(f"{what} is {used}, {_bare(name, distance)} over the budget of {_bare(name, budget.limits()[name])}")
+            lines.append(
+                f"{what} is {used}, {_bare(name, distance)} over the budget of {_bare(name, budget.limits()[name])}"
+            )
         else:
-            lines.append(f"{what} is {used}, {_bare(name, -distance)} under the floor of {_bare(name, budget.floor[name])}")
+            lines.append(
+                f"{what} is {used}, {_bare(name, -distance)} under the floor of {_bare(name, budget.floor[name])}"
+            )
     if lines:
         raise OverBudget("\n".join(lines))
 

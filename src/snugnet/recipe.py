@@ -80,6 +80,28 @@ class Recipe:
     text: str
     origins: dict[str, str]
 
+    def origin(self, path: str) -> str:
+        """Where a value was set; the items of a list or an inline table with the whole of it."""
+        while path and path not in self.origins:
+            path = path.rpartition(".")[0]
+        return self.origins.get(path, "default")
+
+    def with_data(self, name: str | None) -> Recipe:
+        """The same recipe on other data."""
+        if name is None:
+            return self
+        data = self.experiment.data.model_copy(update={"name": name})
+        return self._with("data.name", "--data", data=data)
+
+    def with_budget(self, budget: Budget) -> Recipe:
+        return self._with("budget", "--budget", budget=budget)
+
+    def with_seed(self, seed: int) -> Recipe:
+        return self._with("seed", "--seeds", seed=seed)
+
+    def _with(self, path: str, origin: str, **changes: Any) -> Recipe:
+        return Recipe(self.experiment.model_copy(update=changes), self.text, {**self.origins, path: origin})
+
 
 def builtin_names() -> list[str]:
     """Names of the recipes in the package, sorted: "durga25/narrow-resnet18"."""
@@ -120,16 +142,20 @@ def parse(text: str, where: str, title: str = "", overrides: Sequence[str] = ())
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}: not TOML: {error}") from error
-    lines = toml_lines.locate(text)
-    origins = {path: f"line {line}" for path, line in lines.items()}
+    keys, headers = toml_lines.locate(text)
+    origins = {path: f"line {line}" for path, line in keys.items()}
     for override in overrides:
         origins[_override(data, override)] = "--set"
     data.setdefault("name", title)
     try:
         experiment = Experiment.parse(data)
     except ValidationError as error:
-        raise RecipeError(*problems.explain(error, Experiment, where, origins)) from error
+        raise RecipeError(*problems.explain(error, Experiment, where, _places(headers) | origins)) from error
     return Recipe(experiment, text, origins)
+
+
+def _places(headers: dict[str, int]) -> dict[str, str]:
+    return {path: f"line {line}" for path, line in headers.items()}
 
 
 def _override(data: dict[str, Any], override: str) -> str:
@@ -147,7 +173,9 @@ def _override(data: dict[str, Any], override: str) -> str:
             target[place] = dict(zip(LIST_FORM, target[place], strict=False))
         target = target[place]
         if not isinstance(target, (dict, list)):
-            raise RecipeError(f"--set {override}: {'.'.join(keys[: depth + 1])} is a value, it has no key {keys[depth + 1]!r}")
+            raise RecipeError(
+                f"--set {override}: {'.'.join(keys[: depth + 1])} is a value, it has no key {keys[depth + 1]!r}"
+            )
     last: Any = _index(target, keys[-1], override) if isinstance(target, list) else keys[-1]
     target[last] = _toml_value(value.strip())
     return ".".join(keys)

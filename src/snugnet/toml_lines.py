@@ -12,24 +12,25 @@ def _path(text: str) -> str:
     return ".".join(part.strip().strip("\"'") for part in text.split("."))
 
 
-def locate(text: str) -> dict[str, int]:
-    """Line, from 1, of every table and key: {"model": 3, "model.width": 4, "model.stages.0.block": 7}.
+def locate(text: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Lines, from 1, of keys and of [table] headers: {"model.width": 4, "model.stages": 5}, {"model": 3}.
 
-    The text is known to parse. Items of inline tables and arrays are found at the line of their key.
+    The text is known to parse. Items of inline tables and arrays stand under their key alone.
     """
-    lines: dict[str, int] = {}
+    keys: dict[str, int] = {}
+    headers: dict[str, int] = {}
     prefix, depth, quoted = "", 0, ""
     counts: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not depth and not quoted:
             if header := _HEADER.match(line):
                 prefix = _enter(_path(header[2]), header[1] == "[[", counts)
-                lines[prefix] = number
+                headers[prefix] = number
                 continue
             if key := _KEY.match(line):
-                lines[".".join(filter(None, (prefix, _path(key[1]))))] = number
+                keys[".".join(filter(None, (prefix, _path(key[1]))))] = number
         depth, quoted = _open_brackets(line, depth, quoted)
-    return lines
+    return keys, headers
 
 
 def _enter(path: str, is_array: bool, counts: dict[str, int]) -> str:

@@ -67,18 +67,27 @@ class TrainLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(images float32 (N, C, H, W), labels int64 (N,)) from step `start` on."""
-        order_generator = Generator(self._device).manual_seed(derived_seed(self._seed, epoch, "order"))
-        order = torch.randperm(len(self._labels), generator=order_generator, device=self._device)
+        order = self._order(epoch)
         for step in range(start, self.steps):
-            index = order[step * self._batch_size : (step + 1) * self._batch_size]
-            self._generator.manual_seed(derived_seed(self._seed, epoch, step))
-            yield self._normalize(self.augmented(self._pixels[index])), self._labels[index]
+            pixels, labels = self._batch(order, epoch, step)
+            yield self._normalize(pixels), labels
 
-    def augmented(self, pixels: Tensor) -> Tensor:
-        """uint8 images after every operation of the recipe, with the generator's next draws."""
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """The first batch as it is before normalisation: (uint8 images (N, C, H, W), labels)."""
+        return self._batch(self._order(0), 0, 0)
+
+    def _order(self, epoch: int) -> Tensor:
+        generator = Generator(self._device).manual_seed(derived_seed(self._seed, epoch, "order"))
+        return torch.randperm(len(self._labels), generator=generator, device=self._device)
+
+    def _batch(self, order: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """Augmented images and labels, by draws that belong to this step."""
+        index = order[step * self._batch_size : (step + 1) * self._batch_size]
+        self._generator.manual_seed(derived_seed(self._seed, epoch, step))
+        pixels = self._pixels[index]
         for operation in self._augment:
             pixels = operation.apply(pixels, self._generator)
-        return pixels
+        return pixels, self._labels[index]
 
 
 class EvalLoader:

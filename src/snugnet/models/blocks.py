@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from snugnet.models.spec import ModelSpec, Norm, Pool, Shortcut, Stage
+from snugnet.models.spec import Entry, ModelSpec, Norm, Pool, Shortcut, Stage
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),  # safe: batch norm keeps its input for backward, not its output
@@ -75,7 +75,12 @@ def bottleneck(block: Block) -> nn.Sequential:
     )
 
 
-BODIES: dict[str, Callable[[Block], nn.Module]] = {"basic": basic, "bottleneck": bottleneck}
+def single(block: Block) -> nn.Sequential:
+    """One KxK convolution: the cheapest residual block (the lean ResNets of the speed records)."""
+    return _layers(block, block.conv(block.channels_in, block.channels_out, block.stage.kernel, block.stride))
+
+
+BODIES: dict[str, Callable[[Block], nn.Module]] = {"basic": basic, "bottleneck": bottleneck, "single": single}
 
 
 def shortcut(block: Block, spec: Shortcut) -> nn.Module | None:
@@ -107,13 +112,26 @@ class Residual(nn.Module):
         return self.activation(y if self.shortcut is None else y + self.shortcut(x))  # type: ignore[no-any-return]
 
 
+def entry(block: Block, spec: Entry) -> nn.Sequential:
+    """Convolution, pool if any, norm, activation: (N, c_in, H, W) to the width and size of the stage."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv"] = block.conv(block.channels_in, block.channels_out, spec.kernel, block.stride)
+    if spec.pool is not None:
+        layers["pool"] = pool(spec.pool)
+    layers["norm"] = block.batch_norm(block.channels_out)
+    layers["activation"] = ACTIVATIONS[block.activation]()
+    return nn.Sequential(layers)
+
+
 def stage_blocks(spec: ModelSpec, index: int, channels_in: int) -> nn.Sequential:
-    """The blocks of one stage, and the pool behind them."""
-    stage = spec.stages[index]
+    """The layers of one stage in order: its entry, its blocks, its pool."""
+    stage, stride = spec.stages[index], spec.stride(index)
     channels = spec.scaled(stage.channels)
     layers: list[nn.Module] = []
-    for number in range(stage.blocks):
-        stride = spec.stride(index) if number == 0 else 1
+    if stage.entry is not None:
+        layers.append(entry(Block(channels_in, channels, stride, stage, spec.norm, spec.activation), stage.entry))
+        channels_in, stride = channels, 1
+    for _ in range(stage.blocks):
         block = Block(channels_in, channels, stride, stage, spec.norm, spec.activation)
         layers.append(
             Residual(
@@ -122,7 +140,7 @@ def stage_blocks(spec: ModelSpec, index: int, channels_in: int) -> nn.Sequential
                 ACTIVATIONS[spec.activation](),
             )
         )
-        channels_in = channels
+        channels_in, stride = channels, 1
     if stage.pool is not None:
         layers.append(pool(stage.pool))
     return nn.Sequential(*layers)

@@ -41,13 +41,14 @@ class ResNet(nn.Module):
 def _stem(spec: ModelSpec) -> nn.Sequential:
     stem, channels = spec.stem, spec.stem_channels
     padding = stem.kernel // 2 if stem.padding is None else stem.padding
-    layers: list[tuple[str, nn.Module]] = [
-        ("conv", nn.Conv2d(spec.in_channels, channels, stem.kernel, stem.stride, padding, bias=False)),
-        ("norm", nn.BatchNorm2d(channels, eps=spec.norm.eps, momentum=spec.norm.momentum)),
-        ("activation", ACTIVATIONS[spec.activation]()),
-    ]
+    conv = nn.Conv2d(spec.in_channels, channels, stem.kernel, stem.stride, padding, bias=stem.whiten)
+    conv.weight.requires_grad_(not stem.whiten)
+    layers: list[tuple[str, nn.Module]] = [("conv", conv)]
+    if not stem.whiten:
+        layers.append(("norm", nn.BatchNorm2d(channels, eps=spec.norm.eps, momentum=spec.norm.momentum)))
+    layers.append(("activation", ACTIVATIONS[spec.activation]()))
     if stem.pool is not None:
-        layers.insert(1 if stem.pool.before_norm else 3, ("pool", pool(stem.pool)))
+        layers.insert(1 if stem.pool_first else len(layers), ("pool", pool(stem.pool)))
     return nn.Sequential(OrderedDict(layers))
 
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from snugnet.config import Frozen
 
-BlockName = Literal["basic", "bottleneck"]
+BlockName = Literal["basic", "bottleneck", "single"]
 ActivationName = Literal["relu", "gelu", "silu", "hardswish", "leaky_relu"]
 Init = Literal["torch", "kaiming_fan_out"]
 
@@ -22,7 +22,9 @@ Count = Annotated[int, Field(ge=1)]
 
 def _odd(kernel: int) -> int:
     if kernel % 2 == 0:
-        raise ValueError(f"a kernel inside a block must be odd, so that body and shortcut meet at one size; got {kernel}")
+        raise ValueError(
+            f"a kernel inside a block must be odd, so that body and shortcut meet at one size; got {kernel}"
+        )
     return kernel
 
 
@@ -42,26 +44,32 @@ class Norm(Frozen):
 
 
 class Pool(Frozen):
-    """A pooling layer. `before_norm`: between a convolution and its norm, where it makes the norm cheaper."""
+    """A pooling layer."""
 
     kind: Literal["max", "avg"] = "max"
     kernel: Kernel = 2
     stride: Stride | None = None  # None: the kernel
     padding: Annotated[int, Field(ge=0, le=5)] = 0
-    before_norm: bool = False
 
     def size_after(self, size: int) -> int:
         return (size + 2 * self.padding - self.kernel) // (self.stride or self.kernel) + 1
 
 
 class Stem(Frozen):
-    """The first convolution, its norm and activation, and the pool behind them."""
+    """The first convolution, its norm and activation, and a pool.
+
+    `pool_first`: the pool stands between convolution and norm, where it makes the norm cheaper.
+    `whiten`: no norm; the filters are frozen, set once from the training images so that patches come out decorrelated
+    and of equal variance, each filter with its negative; `channels` is then at most 2 * kernel^2 * in_channels.
+    """
 
     channels: Count | None = None  # None: those of the first stage
     kernel: Kernel = 3
     stride: Stride = 1
     padding: Annotated[int, Field(ge=0, le=5)] | None = None  # None: kernel // 2
     pool: Pool | None = None
+    pool_first: bool = False
+    whiten: bool = False
 
     def size_after(self, size: int) -> int:
         padding = self.kernel // 2 if self.padding is None else self.padding
@@ -77,13 +85,24 @@ class Shortcut(Frozen):
     norm: bool = True
 
 
+class Entry(Frozen):
+    """A plain convolution, norm and activation that opens a stage, so that all its blocks keep width and size.
+
+    With a pool, the map shrinks between convolution and norm; without, by the stage's stride.
+    """
+
+    kernel: OddKernel = 3
+    pool: Pool | None = None
+
+
 class Stage(Frozen):
-    """`blocks` residual blocks of one width; the first has the stride."""
+    """`blocks` residual blocks of one width; the first has the stride, unless an entry takes it."""
 
     block: BlockName = "basic"
-    blocks: Count
+    blocks: Annotated[int, Field(ge=0)]  # 0 only behind an entry
     channels: Count  # of each block's output, before the width multiplier
-    stride: Stride | None = None  # None: 1 in the first stage, 2 in the others
+    stride: Stride | None = None  # None: 1 in the first stage or with a pooling entry, 2 elsewhere
+    entry: Entry | None = None
     kernel: OddKernel = 3
     dropout: Probability = 0.0  # inside each block, after its first activation
     reduction: Count = 4  # bottleneck only: its inner width is channels / reduction
@@ -99,8 +118,20 @@ class Stage(Frozen):
             raise ValueError(f"a stage as a list is [{', '.join(LIST_FORM)}], the last two optional; got {list(data)}")
         return dict(zip(LIST_FORM, data, strict=False))
 
+    @model_validator(mode="after")
+    def _has_layers(self) -> Self:
+        if self.blocks == 0 and self.entry is None:
+            raise ValueError("blocks = 0 leaves the stage empty; give it blocks, or an entry")
+        return self
+
+    @property
+    def shrinks_by_pool(self) -> bool:
+        return self.entry is not None and self.entry.pool is not None
+
     def size_after(self, size: int, stride: int) -> int:
         size = (size - 1) // stride + 1
+        if self.entry is not None and self.entry.pool is not None:
+            size = self.entry.pool.size_after(size)
         return size if self.pool is None else self.pool.size_after(size)
 
 
@@ -139,7 +170,19 @@ class ModelSpec(Frozen):
             if size < 1:
                 name = "stem" if where == 0 else f"stages.{where - 1}" if where <= last else "head.kernel"
                 seen = self.image_size if where == 0 else sizes[where - 1]
-                raise ValueError(f"{name} shrinks a {seen}x{seen} map to nothing; use smaller strides, pools or kernels")
+                raise ValueError(
+                    f"{name} shrinks a {seen}x{seen} map to nothing; use smaller strides, pools or kernels"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _whitening_has_filters(self) -> Self:
+        most = 2 * self.stem.kernel**2 * self.in_channels
+        if self.stem.whiten and (self.stem_channels > most or self.stem_channels % 2):
+            raise ValueError(
+                f"stem.channels with stem.whiten must be even and at most 2 * kernel^2 * in_channels = {most}; "
+                f"got {self.stem_channels}"
+            )
         return self
 
     def scaled(self, channels: int) -> int:
@@ -148,11 +191,14 @@ class ModelSpec(Frozen):
 
     @property
     def stem_channels(self) -> int:
+        if self.stem.whiten and self.stem.channels:  # as many as there are patches to tell apart, at any width
+            return self.stem.channels
         return self.scaled(self.stem.channels or self.stages[0].channels)
 
     def stride(self, index: int) -> int:
-        """The stride of the first block of a stage."""
-        return self.stages[index].stride or (1 if index == 0 else 2)
+        """The stride of a stage's first convolution."""
+        stage = self.stages[index]
+        return stage.stride or (1 if index == 0 or stage.shrinks_by_pool else 2)
 
     def map_sizes(self) -> list[int]:
         """Sides of the square feature maps after the stem, after each stage and after the head's pooling."""

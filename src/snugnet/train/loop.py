@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -51,6 +51,10 @@ class Epoch:
     images_per_second: float
     seconds: float
     state: Callable[[], State]
+
+    def line(self) -> dict[str, Any]:
+        """The facts as a line of metrics."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "state"}
 
 
 class Learner:
@@ -208,4 +212,3 @@ def judge(model: nn.Module, loader: EvalLoader, compute: Compute) -> tuple[float
     logits = predict(model, loader, compute)
     loss = F.cross_entropy(logits, loader.labels).item()
     return loss, (logits.argmax(1) == loader.labels).float().mean().item()
-

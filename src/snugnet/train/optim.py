@@ -32,7 +32,7 @@ class OptimizerConfig(Frozen):
 
 
 def groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if config.decay_all or not config.weight_decay:
         return [{"params": parameters, "weight_decay": config.weight_decay}]
     return [

@@ -1,0 +1,5 @@
+"""`python -m snugnet` is `snug`."""
+
+from snugnet.cli.main import main
+
+main()

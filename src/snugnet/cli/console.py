@@ -1,0 +1,29 @@
+"""Where output goes: results to stdout, progress and errors to stderr, one JSON document with --json."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+out = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a value of the recipe; repeatable.")
+]
+Data = Annotated[str | None, typer.Option("--data", help="cifar10, cifar100, digits, a folder of images, or a CSV.")]
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def is_live() -> bool:
+    """Whether progress may be redrawn in place: on a terminal, and not in a CI job that only looks like one."""
+    return errors.is_terminal and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,257 @@
+"""Before training: recipes, show, plan, design."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from snugnet import units
+from snugnet.cli.console import Data, Json, Overrides, errors, out, print_json
+from snugnet.errors import OverBudget
+
+if TYPE_CHECKING:
+    from snugnet.artifact import Card
+    from snugnet.budget import Budget, Cost
+    from snugnet.recipe import Experiment
+
+Recipe = Annotated[str, typer.Argument(help="A built-in recipe (see `snug recipes`) or a TOML file.")]
+BudgetText = Annotated[
+    str | None, typer.Option("--budget", help="Limits: params=5M,bytes=1MB,macs=40M; or a window: size_mb=RECIPE±2%.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (recipes, show, plan, design):
+        app.command()(command)
+
+
+def recipes(as_json: Json = False) -> None:
+    """List the built-in recipes: source, parameters, published and measured accuracy.
+
+    Example: snug recipes
+    """
+    from snugnet import recipe
+
+    rows = []
+    for name in recipe.builtin_names():
+        experiment = recipe.load(name).experiment
+        _, cost = _priced(experiment)
+        rows.append(
+            {
+                "name": name,
+                "source": experiment.source,
+                "params": cost.params,
+                "published_accuracy": experiment.published.accuracy if experiment.published else None,
+                "measured_accuracy": experiment.expect.accuracy if experiment.expect else None,
+                "purpose": experiment.purpose,
+            }
+        )
+    if as_json:
+        return print_json(rows)
+    table = Table(caption="published: as a paper prints it · measured: by us, test split, last epoch, shipped file")
+    for column in ("recipe", "parameters", "published", "measured"):
+        table.add_column(column, justify="left" if column == "recipe" else "right", no_wrap=True)
+    table.add_column("purpose", overflow="fold")
+    for row in rows:
+        shown = [units.show_percent(v) if (v := row[key]) is not None else "–" for key in _ACCURACIES]
+        table.add_row(row["name"], f"{row['params']:,}", *shown, row["purpose"])
+    return out.print(table)
+
+
+_ACCURACIES = ("published_accuracy", "measured_accuracy")
+
+
+def show(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Print a recipe with every value resolved, and where each came from.
+
+    Example: snug show snugnet/quickstart --set train.epochs=5
+    """
+    from snugnet import toml_text
+    from snugnet.recipe import load
+
+    loaded = load(recipe, overrides or ())
+    values = loaded.experiment.plain()
+    if as_json:
+        return print_json(values)
+    return out.print(toml_text.document(values, loaded.origin), markup=False, soft_wrap=True)
+
+
+def plan(
+    recipe: Recipe,
+    budget: BudgetText = None,
+    against: Annotated[str | None, typer.Option(help="Another recipe: print the change in percent.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Predict the memory that training takes at this batch size.")] = None,
+    data: Data = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Price a design before training: parameters, bytes, MACs, activations, layer by layer.
+
+    Example: snug plan snugnet/quickstart --budget params=5M,bytes=20MB
+    """
+    from snugnet import budget as counting
+    from snugnet.recipe import load
+
+    experiment = load(recipe, overrides or ()).with_data(data).experiment
+    card, cost = _priced(experiment, force=data is not None)
+    held_to = limits(budget) if budget else experiment.budget
+    excess = counting.excess(cost, held_to)
+    document: dict[str, Any] = {"recipe": recipe, **cost.plain(), "fits": not excess, "budget": held_to.limits()}
+    if excess:
+        document |= {"excess": excess, "suggestion": _suggestion(card, held_to)}
+    if against:
+        document["against"] = _change(cost, against)
+    if batch:
+        document["training_memory_bytes"] = _memory(card, experiment, batch)
+    if as_json:
+        print_json(document)
+    else:
+        _print_plan(document, held_to)
+    if excess:
+        raise OverBudget(f"{_over(cost, held_to, recipe)}; {_advice(document['suggestion'])}")
+
+
+def design(
+    budget: Annotated[str, typer.Option("--budget", help="Limits: params=5M,bytes=1MB,macs=40M.")],
+    like: Annotated[str, typer.Option(help="The recipe whose net is widened or narrowed.")] = "snugnet/quickstart",
+    data: Data = None,
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the recipe to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a recipe that fits a budget as tightly as it can: the widest net of the given kind.
+
+    Example: snug design --budget params=137k -o small.toml
+    """
+    from snugnet import budget as counting
+    from snugnet import design as designs
+    from snugnet import files, toml_text
+    from snugnet.recipe import load
+
+    held_to = limits(budget)
+    experiment = load(like, overrides or ()).with_data(data).experiment
+    card, _ = _priced(experiment, force=data is not None)
+    found = designs.widest(experiment, card, held_to)
+    _, cost = _priced(found, force=True)
+    counting.check(cost, held_to, "the widest design")  # a window has a floor as well
+    headroom = {name: 1 - getattr(cost, name) / limit for name, limit in held_to.limits().items()}
+    text = toml_text.document(_as_recipe(found, like, budget))
+    if output:
+        files.write_text(output, text + "\n")
+    if as_json:
+        return print_json({"recipe": text, "params": cost.params, "headroom": headroom, "path": str(output or "")})
+    if not output:
+        out.print(text, markup=False, soft_wrap=True)
+    used = ", ".join(f"{name} {100 * (1 - share):.2f} %" for name, share in headroom.items())
+    errors.print(f"{cost.params:,} parameters; of the budget used: {used}")
+    saved = f"snug train {output}" if output else "save it with -o small.toml, then snug train small.toml"
+    return errors.print(f"Next: {saved}")
+
+
+def _priced(experiment: Experiment, *, force: bool = False) -> tuple[Card, Cost]:
+    from snugnet import budget as counting
+    from snugnet import pipeline
+
+    card = pipeline.planned_card(experiment, force=force)
+    return card, counting.price(card)
+
+
+def limits(text: str) -> Budget:
+    """A budget as written on the command line."""
+    from snugnet.design import parse_budget
+    from snugnet.recipe import load
+
+    return parse_budget(text, lambda name: _priced(load(name).experiment)[1])
+
+
+def _advice(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "no width multiplier fits: choose a shallower recipe"
+    return (
+        f"the largest width multiplier that fits is {found['width']:g} ({found['params']:,} parameters): "
+        f"give --set {found['set']}"
+    )
+
+
+def _suggestion(card: Card, held_to: Budget) -> dict[str, Any] | None:
+    from snugnet.design import suggestion
+
+    return suggestion(card, held_to)
+
+
+def _over(cost: Cost, held_to: Budget, recipe: str) -> str:
+    from snugnet.budget import check
+
+    try:
+        check(cost, held_to, recipe)
+    except OverBudget as error:
+        return str(error)
+    return ""
+
+
+def _change(cost: Cost, other: str) -> dict[str, Any]:
+    """Change from the other recipe to this one, as fractions."""
+    from snugnet.budget import MEASURES
+    from snugnet.recipe import load
+
+    _, base = _priced(load(other).experiment)
+    change = {name: getattr(cost, name) / getattr(base, name) - 1 for name in MEASURES}
+    return {"recipe": other, "change": change}
+
+
+def _memory(card: Card, experiment: Experiment, batch: int) -> int:
+    from snugnet import device, memory
+
+    compute = device.choose("auto", experiment.train.precision)
+    return memory.predict(card.model, experiment.train, compute.precision).of_batch(batch)
+
+
+def _as_recipe(experiment: Experiment, like: str, budget: str) -> dict[str, Any]:
+    """What stands in the new file: only what differs from the defaults, and where it came from."""
+    kept = experiment.plain(exclude_defaults=True, exclude={"name", "command", "hardware", "time", "purpose", "source"})
+    kept.get("budget", {}).pop("floor", None)
+    return {"purpose": f"the widest net like {like} within {budget}", "source": f"snug design --budget {budget} --like {like}", **kept}
+
+
+def _print_plan(document: dict[str, Any], held_to: Budget) -> None:
+    layers = Table(title=document["recipe"])
+    for column in ("layer", "kind", "output", "parameters", "MACs"):
+        layers.add_column(column, justify="left" if column in ("layer", "kind") else "right")
+    for layer in document["layers"]:
+        size = "×".join(map(str, layer["output"]))
+        layers.add_row(layer["name"], layer["kind"], size, f"{layer['params']:,}", f"{layer['macs']:,}")
+    out.print(layers)
+    names = {
+        "params": "parameters",
+        "bytes_fp32": "file, fp32",
+        "bytes_int8": "file, int8 (predicted)",
+        "macs": "MACs an image",
+        "peak_activation_bytes": "peak activation, batch 1",
+    }
+    total = Table(show_header=False, box=None)
+    for key, name in names.items():
+        unit = " B" if "bytes" in key else ""
+        total.add_row(name, f"{document[key]:,}{unit}", _share(document, key))
+    total.add_row("size, tu24's formula", f"{document['size_mb']:.4f} MB", _share(document, "size_mb"))
+    if "training_memory_bytes" in document:
+        total.add_row("training memory (predicted)", f"{document['training_memory_bytes']:,} B", "")
+    out.print(total)
+    if "against" in document:
+        changes = document["against"]["change"].items()
+        out.print(f"against {document['against']['recipe']}: " + ", ".join(f"{k} {100 * v:+.1f} %" for k, v in changes))
+    if held_to.limits() and document["fits"]:
+        out.print("[green]fits the budget[/]")
+
+
+def _share(document: dict[str, Any], key: str) -> str:
+    """A bar of the budget used."""
+    limit = document["budget"].get("bytes" if key == "bytes_fp32" else key)
+    if not limit:
+        return ""
+    share = document[key] / limit
+    filled = min(20, round(20 * share))
+    colour = "green" if share <= 1 else "red"
+    return f"[{colour}]{'█' * filled}{'░' * (20 - filled)}[/] {100 * share:.1f} % of {limit:,}"

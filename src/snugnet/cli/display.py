@@ -1,0 +1,88 @@
+"""Progress of a training on stderr: a live table on a terminal, a plain line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.live import Live
+from rich.table import Table
+
+from snugnet import units
+from snugnet.cli.console import errors, is_live
+
+if TYPE_CHECKING:
+    from snugnet.train.loop import Epoch, Step
+
+SHOWN_EPOCHS = 12
+REDRAW_S = 0.5
+
+
+class Display:
+    """Observes a training of `epochs` epochs."""
+
+    def __init__(self, epochs: int, title: str) -> None:
+        self._epochs, self._title = epochs, title
+        self._started = self._drawn = time.monotonic()
+        self._first_done: float | None = None  # how far the training was when we began to watch
+        self._rows: deque[Epoch] = deque(maxlen=SHOWN_EPOCHS)
+        self._step: Step | None = None
+        self._live = Live(console=errors, auto_refresh=False) if is_live() else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.__exit__(kind, error, trace)
+
+    def __call__(self, progress: Any) -> None:
+        from snugnet.train.loop import Epoch
+
+        done = self._done(progress)
+        if self._first_done is None:
+            self._first_done = done
+        if isinstance(progress, Epoch):
+            self._rows.append(progress)
+            self._step = None
+            if self._live is None:
+                errors.print(self._line(progress, done), soft_wrap=True)
+        else:
+            self._step = progress
+        if self._live and (isinstance(progress, Epoch) or time.monotonic() - self._drawn > REDRAW_S):
+            self._drawn = time.monotonic()
+            self._live.update(self._table(done), refresh=True)
+
+    def _done(self, progress: Any) -> float:
+        """Epochs done, as a number with a fraction."""
+        step = getattr(progress, "step", None)
+        return float(progress.epoch) if step is None else progress.epoch - 1 + step / progress.steps
+
+    def _left(self, done: float) -> str:
+        gained = done - (self._first_done or 0.0)
+        if gained <= 0:
+            return "…"
+        return units.show_seconds((self._epochs - done) * (time.monotonic() - self._started) / gained)
+
+    def _line(self, epoch: Epoch, done: float) -> str:
+        val = "" if epoch.val_accuracy is None else f"  val {units.show_percent(epoch.val_accuracy)}"
+        return (
+            f"epoch {epoch.epoch}/{self._epochs}  loss {epoch.train_loss:.4f}{val}"
+            f"  {epoch.images_per_second:,.0f} images/s  {self._left(done)} left"
+        )
+
+    def _table(self, done: float) -> Table:
+        table = Table(title=self._title, caption=f"{self._left(done)} left · Ctrl-C stops, and can be resumed")
+        for name in ("epoch", "loss", "val accuracy", "images/s"):
+            table.add_column(name, justify="right")
+        for row in self._rows:
+            val = "–" if row.val_accuracy is None else units.show_percent(row.val_accuracy)
+            table.add_row(f"{row.epoch}/{self._epochs}", f"{row.train_loss:.4f}", val, f"{row.images_per_second:,.0f}")
+        if self._step:
+            step = self._step
+            table.add_row(f"{step.epoch}/{self._epochs}", f"{step.loss():.4f}", f"step {step.step}/{step.steps}", "", style="dim")
+        return table

@@ -1,0 +1,85 @@
+"""The machine: doctor."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from typing import Any
+
+import typer
+
+from snugnet import units
+from snugnet.cli.console import Json, out, print_json
+
+EXTRAS = {"bench": ("torchvision", "timm")}
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(doctor)
+
+
+def doctor(as_json: Json = False) -> None:
+    """Show versions, device, CPU flags, extras, disk and data, and try one training step.
+
+    Example: snug doctor
+    """
+    facts = _facts()
+    if as_json:
+        return print_json(facts)
+    for name, value in facts.items():
+        shown = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        out.print(f"[bold]{name:<12}[/] {shown}", soft_wrap=True)
+    return out.print("Next: snug demo" if facts["ok"] else "The training step failed: reinstall torch.")
+
+
+def _facts() -> dict[str, Any]:
+    import torch
+
+    import snugnet
+    from snugnet import device, environment
+
+    compute = device.choose("auto", "auto")
+    flags = environment.describe(compute)["cpu_flags"]
+    return {
+        "ok": _step_works(),
+        "snugnet": snugnet.__version__,
+        "python": sys.version.split()[0],
+        "torch": environment.torch_version(),
+        "device": str(compute.device),
+        "precision": compute.precision,
+        "hardware": environment.hardware(compute.device),
+        "cpu_flags": flags,
+        "threads": torch.get_num_threads(),
+        "disk_free": units.show_bytes(shutil.disk_usage(".").free),
+        "extras": {name: _installed(packages) for name, packages in EXTRAS.items()},
+        "data": _data(),
+    }
+
+
+def _installed(packages: tuple[str, ...]) -> bool:
+    return all(importlib.util.find_spec(package) for package in packages)
+
+
+def _data() -> dict[str, str]:
+    """Where each named set lies on disk; nothing is downloaded."""
+    from snugnet.data.sources import on_disk
+
+    return {name: str(on_disk(name) or "not on disk") for name in ("cifar10", "cifar100")}
+
+
+def _step_works() -> bool:
+    """One step of a tiny net on the device gives a finite loss."""
+    import torch
+    from torch.nn import functional as F
+
+    from snugnet import device
+    from snugnet.models.resnet import build
+    from snugnet.models.spec import ModelSpec
+
+    compute = device.choose("auto", "auto")
+    model = build(ModelSpec.parse({"stages": [["basic", 1, 8]]})).to(compute.device)
+    with compute.autocast():
+        loss = F.cross_entropy(model(torch.randn(4, 3, 32, 32, device=compute.device)).float(), torch.arange(4))
+    loss.backward()
+    return bool(loss.isfinite())

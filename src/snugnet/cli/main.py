@@ -1,0 +1,75 @@
+"""`snug`: the commands, and what becomes of an error. Nothing here imports torch; commands do, when they run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+STARTED = time.monotonic()  # for the wall time of a command, imports included
+
+import typer  # noqa: E402
+
+import snugnet  # noqa: E402
+from snugnet.cli import data, designing, judging, machine, training  # noqa: E402
+from snugnet.cli.console import errors  # noqa: E402
+from snugnet.errors import SnugError  # noqa: E402
+
+app = typer.Typer(
+    name="snug",
+    help="The most accurate image classifier that fits a budget, and the proof of it.",
+    epilog="First steps:  snug demo  ·  snug plan snugnet/quickstart  ·  snug train snugnet/quickstart",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for module in (machine, designing, training, judging, data):
+    module.register(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"snugnet {snugnet.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs a command and ends the process with its exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except SnugError as error:
+        if debug:
+            raise
+        errors.print(f"[bold red]{type(error).__name__}[/]:", _plain(str(error)), soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        errors.print("Interrupted: a run that had begun is kept up to its last checkpoint; `snug resume RUN` goes on with it.")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of stdout has gone, as in `snug recipes | head`
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        errors.print(f"[bold red]Bug[/]: {type(error).__name__}:", _plain(str(error)), soft_wrap=True)
+        errors.print("This is a fault of snugnet. Repeat the command as `snug --debug ...` and report what it prints.")
+        sys.exit(1)
+
+
+def _plain(text: str) -> object:
+    """The text as it is: brackets in paths and names are no markup."""
+    from rich.text import Text
+
+    return Text(text)

@@ -1,0 +1,233 @@
+"""Training: train, resume, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from snugnet import units
+from snugnet.cli.console import Data, Json, Overrides, errors, out, print_json
+from snugnet.cli.designing import BudgetText, Recipe, limits
+from snugnet.cli.display import Display
+from snugnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from snugnet.pipeline import Controls
+    from snugnet.recipe import Experiment
+    from snugnet.recipe import Recipe as LoadedRecipe
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+StopAfter = Annotated[str | None, typer.Option("--stop-after", help="End cleanly after this long (50m, 1.5h), to be resumed.")]
+Record = Annotated[bool, typer.Option("--record", help="Add the result to results/ledger.jsonl.")]
+LEDGER = Path("results/ledger.jsonl")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (train, resume, demo):
+        app.command()(command)
+
+
+def train(
+    recipe: Recipe,
+    data: Data = None,
+    run: Annotated[Path | None, typer.Option("--run", help="The run directory; else runs/<recipe>-<number>.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Overrides the recipe's seed.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Train this many seeds; gives mean and spread.")] = None,
+    budget: BudgetText = None,
+    device: Device = "auto",
+    stop_after: StopAfter = None,
+    record: Record = False,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Train a recipe within its budget: a run directory, a shipped file, scores of that file, a report.
+
+    Example: snug train snugnet/quickstart --seeds 3
+    """
+    from snugnet import recipe as recipes
+    from snugnet import runs
+
+    changes = [*(overrides or ()), *([f"seed={seed}"] if seed is not None else [])]
+    loaded = recipes.load(recipe, changes).with_data(data)
+    if budget:
+        loaded = loaded.with_budget(limits(budget))
+    path = run or runs.free_path(Path("runs"), loaded.experiment.name)
+    controls = _controls(loaded.experiment, device, stop_after)
+    if seeds is None:
+        summaries = [_train_one(loaded, path, controls, force=data is not None)]
+    else:
+        summaries = _train_seeds(loaded, path, seeds, controls, force=data is not None)
+    _finish(summaries, path, record=record, as_json=as_json, group=seeds is not None)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run directory, or that of several seeds.")],
+    device: Device = "auto",
+    stop_after: StopAfter = None,
+    record: Record = False,
+    as_json: Json = False,
+) -> None:
+    """Go on exactly where a run stopped: bitwise as if it never had.
+
+    Example: snug resume runs/snugnet-quickstart-001
+    """
+    from snugnet import runs
+
+    group = runs.read_group(run)
+    if group is None:
+        record_of = runs.read(run)
+        controls = _controls(record_of.experiment, device, stop_after)
+        summaries = [_resume_one(run, record_of.experiment, controls)]
+    else:
+        controls = _controls(group.recipe.experiment, device, stop_after)
+        summaries = _train_seeds(group.recipe, run, group.seeds, controls, force=True)
+    _finish(summaries, run, record=record, as_json=as_json, group=group is not None)
+
+
+def demo(as_json: Json = False) -> None:
+    """The main job in minutes: CIFAR-10 if it is on disk or can be downloaded, else scikit-learn's digits.
+
+    Example: snug demo
+    """
+    from snugnet import recipe as recipes
+    from snugnet import runs
+    from snugnet.data.sources import is_available
+    from snugnet.errors import StorageError
+
+    try:
+        found = is_available("cifar10")
+        why = ""
+    except StorageError as error:
+        found, why = False, str(error)
+    dataset, name = ("cifar10", "snugnet/quickstart") if found else ("digits", "snugnet/digits")
+    if not found:
+        errors.print(f"CIFAR-10 is not on disk and cannot be had ({why}). The demo uses scikit-learn's 8x8 digits.", soft_wrap=True)
+    loaded = recipes.load(name)
+    errors.print(f"[bold]snug demo[/]: {name} on {dataset}. {loaded.experiment.purpose}. Takes {loaded.experiment.time}.")
+    path = runs.free_path(Path("runs"), "demo")
+    summary = _train_one(loaded, path, _controls(loaded.experiment, "auto", None), force=False)
+    if as_json:
+        fields = {"run": str(path), "dataset": dataset, "params": summary["params"], "accuracy": summary["test"]}
+        return print_json(fields | {"report": str(path / "report.html")})
+    _print_result(summary, path)
+    return out.print(f"Data: {dataset}")
+
+
+def _controls(experiment: Experiment, device_name: str, stop_after: str | None) -> Controls:
+    """Says on which device and in which precision, and prepares the wish to stop."""
+    from snugnet import device, environment
+    from snugnet.cli.main import STARTED
+    from snugnet.pipeline import Controls
+    from snugnet.stopping import Stopper
+
+    try:
+        after_s = None if stop_after is None else units.parse_seconds(stop_after)
+    except ValueError as error:
+        raise UsageError(f"--stop-after: {error}") from error
+    compute = device.choose(device_name, experiment.train.precision)
+    errors.print(f"{environment.hardware(compute.device)} · {compute.precision} · torch {environment.torch_version()}")
+    return Controls(device=device_name, stopper=Stopper(after_s), started=STARTED)
+
+
+def _observed(controls: Controls, experiment: Experiment, path: Path) -> tuple[Display, Controls]:
+    import dataclasses
+
+    display = Display(experiment.train.epochs, f"{experiment.name} · seed {experiment.seed} · {path}")
+    return display, dataclasses.replace(controls, observe=display)
+
+
+def _train_one(loaded: LoadedRecipe, path: Path, controls: Controls, *, force: bool) -> dict[str, Any]:
+    from snugnet import pipeline
+
+    display, observed = _observed(controls, loaded.experiment, path)
+    with display:
+        summary = pipeline.start(loaded, path, observed, force=force)
+    _report(path)
+    return summary
+
+
+def _resume_one(path: Path, experiment: Experiment, controls: Controls) -> dict[str, Any]:
+    from snugnet import pipeline
+
+    display, observed = _observed(controls, experiment, path)
+    with display:
+        summary = pipeline.resume(path, observed)
+    _report(path)
+    return summary
+
+
+def _train_seeds(loaded: LoadedRecipe, root: Path, count: int, controls: Controls, *, force: bool) -> list[dict[str, Any]]:
+    """Seeds from the recipe's on, each a run of its own in root; those that exist are gone on with."""
+    import dataclasses
+    import time
+
+    from snugnet import runs
+
+    runs.create_group(root, loaded, count)
+    summaries = []
+    for number in range(count):
+        seeded = loaded.with_seed(loaded.experiment.seed + number)
+        path = root / f"seed-{seeded.experiment.seed}"
+        if number:  # the first carries the command's start-up; the others begin here
+            controls = dataclasses.replace(controls, started=time.monotonic())
+        if (path / "config.json").is_file():
+            summaries.append(_resume_one(path, seeded.experiment, controls))
+        else:
+            summaries.append(_train_one(seeded, path, controls, force=force))
+    return summaries
+
+
+def _report(path: Path) -> None:
+    from snugnet.cli.judging import write_run_report
+
+    write_run_report(path)
+
+
+def _finish(summaries: list[dict[str, Any]], path: Path, *, record: bool, as_json: bool, group: bool) -> None:
+    from snugnet import runs
+
+    if record:
+        for summary in summaries:
+            runs.record_in_ledger(LEDGER, summary)
+    if not group:
+        fields = ("params", "bytes", "val", "test", "seconds")
+        document: dict[str, Any] = {"run": str(path), **{name: summaries[0][name] for name in fields}}
+        return print_json(document) if as_json else _print_result(summaries[0], path)
+    mean, std = _spread([summary["test"] for summary in summaries])
+    paths = [str(path / f"seed-{summary['seed']}") for summary in summaries]
+    if as_json:
+        return print_json({"runs": paths, "mean": mean, "std": std})
+    for summary, each in zip(summaries, paths, strict=True):
+        _print_result(summary, Path(each))
+    if mean is None:
+        return None
+    spread = "" if std is None else f" ± {100 * std:.2f}"
+    return out.print(f"[bold]test accuracy {100 * mean:.2f}{spread} %[/] (n={len(summaries)}), last epoch, shipped file")
+
+
+def _spread(accuracies: list[float | None]) -> tuple[float | None, float | None]:
+    """Mean and sample standard deviation; None where there are no accuracies, or only one."""
+    from statistics import mean, stdev
+
+    known = [value for value in accuracies if value is not None]
+    if not known:
+        return None, None
+    return mean(known), stdev(known) if len(known) > 1 else None
+
+
+def _print_result(summary: dict[str, Any], path: Path) -> None:
+    test = summary["scores"].get("test")
+    if test:
+        low, high = test["accuracy_interval"]
+        out.print(
+            f"[bold]test accuracy {units.show_percent(test['accuracy'])}[/] "
+            f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %, {summary['weights']} weights, epoch {summary['epoch']}), "
+            f"{summary['params']:,} parameters, {summary['bytes']:,} B, {units.show_seconds(summary['seconds'])}",
+            soft_wrap=True,
+        )
+    out.print(f"Report: {path / 'report.html'}", soft_wrap=True)
+    out.print(f"Next:   snug evaluate {path}  ·  snug compare {path} OTHER_RUN", soft_wrap=True)
+
+

@@ -1,0 +1,116 @@
+"""From a budget to a design: the widest form of a recipe's net that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from snugnet import budget, units
+from snugnet.artifact import Card
+from snugnet.budget import Budget, Cost
+from snugnet.errors import OverBudget, RecipeError
+from snugnet.problems import nearest
+from snugnet.recipe import Experiment
+
+STEP = 0.001  # of the width multiplier
+_WIDEST = 16.0
+
+
+def parse_budget(text: str, price_of: Callable[[str], Cost]) -> Budget:
+    """ "params=5M,bytes=1MB", or a window around another recipe: "size_mb=tu24/base±2%". Raises RecipeError."""
+    limits: dict[str, Any] = {}
+    floor: dict[str, float] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = item.partition("=")
+        name = {"peak_activation": "peak_activation_bytes"}.get(name.strip(), name.strip())
+        if not equals or name not in budget.MEASURES:
+            known = ", ".join(budget.MEASURES)
+            hint = nearest(name, budget.MEASURES)
+            raise RecipeError(f"--budget {item}: must be NAME=LIMIT with NAME one of {known}{hint}")
+        reference, around, tolerance = value.replace("+-", "±").partition("±")
+        try:
+            if around:
+                share = units.parse(tolerance.strip(), {"%": 0.01, "": 1.0}, "a tolerance")
+                centre = getattr(price_of(reference.strip()), name)
+                limits[name], floor[name] = centre * (1 + share), centre * (1 - share)
+            else:
+                limits[name] = value.strip()
+        except ValueError as error:
+            raise RecipeError(f"--budget {item}: {error}") from error
+    return _budget(limits, floor)
+
+
+def _budget(limits: dict[str, Any], floor: dict[str, float]) -> Budget:
+    readers: dict[str, Callable[[Any], float]] = {
+        "params": units.parse_count,
+        "macs": units.parse_count,
+        "size_mb": lambda value: units.parse(value, {"": 1, "MB": 1}, "a size"),
+    }
+    try:
+        read = {name: readers.get(name, units.parse_bytes)(value) for name, value in limits.items()}
+    except ValueError as error:
+        raise RecipeError(f"--budget: {error}") from error
+    return Budget.parse({**read, "floor": floor})
+
+
+def widened(card: Card, width: float) -> Card:
+    return card.model_copy(update={"model": card.model.model_copy(update={"width": width})})
+
+
+def _fits(card: Card, limits: Budget) -> bool:
+    return all(budget.measure(card, name) <= limit for name, limit in limits.limits().items())
+
+
+def _largest(low: int, high: int, fits: Callable[[int], bool]) -> int:
+    """The largest n in [low, high] that fits; all below it do, and `low` is known to."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def largest_width(card: Card, limits: Budget) -> float | None:
+    """The largest width multiplier in steps of 0.001 whose net is within the limits; None where none is."""
+    if not _fits(widened(card, STEP), limits):
+        return None
+    return _largest(1, round(_WIDEST / STEP), lambda n: _fits(widened(card, n * STEP), limits)) * STEP
+
+
+def widest(experiment: Experiment, card: Card, limits: Budget) -> Experiment:
+    """The recipe with the widest net that fits: the largest multiplier, then single stages widened, the first first,
+    since a channel of an early stage buys the most computation for its parameters. Raises OverBudget."""
+    width = largest_width(card, limits)
+    if width is None:
+        raise OverBudget(f"{experiment.name}: even at width {STEP:g} it is over the budget; choose a shallower recipe")
+    model = _baked(widened(card, width))
+    for index in range(len(model.stages)):
+        start = model.stages[index].channels
+
+        def with_channels(count: int, index: int = index, model: Any = model) -> Any:
+            stage = model.stages[index].model_copy(update={"channels": count})
+            return model.model_copy(update={"stages": (*model.stages[:index], stage, *model.stages[index + 1 :])})
+
+        def fits(count: int, make: Callable[[int], Any] = with_channels) -> bool:
+            return _fits(card.model_copy(update={"model": make(count)}), limits)
+
+        model = with_channels(_largest(start, 2 * start, fits))
+    return experiment.model_copy(update={"model": model, "budget": limits, "published": None, "expect": None})
+
+
+def _baked(card: Card) -> Any:
+    """The specification with the multiplier worked into its channels."""
+    model = card.model
+    stages = tuple(stage.model_copy(update={"channels": model.scaled(stage.channels)}) for stage in model.stages)
+    stem = model.stem
+    if stem.channels is not None:
+        stem = stem.model_copy(update={"channels": model.scaled(stem.channels)})
+    return model.model_copy(update={"stages": stages, "stem": stem, "width": 1.0})
+
+
+def suggestion(card: Card, limits: Budget) -> dict[str, Any] | None:
+    """The nearest design that fits: its width multiplier and its parameters."""
+    width = largest_width(card, limits)
+    if width is None:
+        return None
+    width = round(width, 3)
+    return {"width": width, "params": budget.measure(widened(card, width), "params"), "set": f"model.width={width:g}"}

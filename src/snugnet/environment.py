@@ -1,0 +1,83 @@
+"""What a result was measured with: versions, machine, code, command."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import shlex
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import snugnet
+from snugnet.device import Compute, cpu_flags
+
+_TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
+
+
+def now() -> str:
+    """UTC, to the second, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@lru_cache
+def commit() -> str:
+    """The commit of the code that runs, "-dirty" behind it where files differ; "" outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+@lru_cache
+def cpu_name() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def torch_version() -> str:
+    return str(torch.__version__)
+
+
+def hardware(device: torch.device) -> str:
+    """One line: "AMD EPYC, 2 threads, avx512_bf16" or the card's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    best = [flag for flag in _TELLING_FLAGS if flag in cpu_flags()]
+    return ", ".join([cpu_name(), f"{torch.get_num_threads()} threads", *best[-1:]])
+
+
+def command_line() -> str:
+    """As it can be typed again."""
+    return shlex.join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
+
+
+def describe(compute: Compute) -> dict[str, Any]:
+    """The record that lies in a run directory."""
+    return {
+        "snugnet": snugnet.__version__,
+        "commit": commit(),
+        "command": command_line(),
+        "date": now(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "device": str(compute.device),
+        "precision": compute.precision,
+        "threads": torch.get_num_threads(),
+        "hardware": hardware(compute.device),
+        "cpu": cpu_name(),
+        "cpu_flags": [flag for flag in _TELLING_FLAGS if flag in cpu_flags()],
+    }

@@ -1,0 +1,81 @@
+"""How much memory a training takes, predicted before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from snugnet.budget import count_params
+from snugnet.device import Precision
+from snugnet.models.resnet import build_meta
+from snugnet.models.spec import ModelSpec
+from snugnet.train.config import TrainConfig
+from snugnet.units import show_bytes
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes: `fixed` for weights, gradients, optimiser and average; `per_image` for what backward needs of one image."""
+
+    fixed: int
+    per_image: int
+
+    def of_batch(self, batch_size: int) -> int:
+        return self.fixed + batch_size * self.per_image
+
+    def largest_batch(self, available_bytes: float) -> int:
+        return max(0, int((available_bytes - self.fixed) // self.per_image))
+
+
+def predict(spec: ModelSpec, config: TrainConfig, precision: Precision) -> Memory:
+    """Prices a training step on the meta device. Convolutions under bf16 autocast keep two bytes a value."""
+    model = build_meta(spec).train()
+    copies = 2 + config.optimizer.state_tensors + (config.ema is not None)  # weights and gradients, and what is kept
+    saved = _saved_bytes(model, spec)
+    return Memory(fixed=4 * copies * count_params(model), per_image=saved // 2 if precision == "bf16" else saved)
+
+
+def _saved_bytes(model: nn.Module, spec: ModelSpec) -> int:
+    """fp32 bytes that autograd keeps for backward, for one image of two (batch norm wants more than one value)."""
+    fixed = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no storage address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        if id(tensor) not in fixed and tensor.is_floating_point():
+            alive.append(tensor)
+            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    images = torch.empty(2, spec.in_channels, spec.image_size, spec.image_size, device="meta")
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model(images)
+    return sum(kept.values()) // 2
+
+
+def available_bytes(device: torch.device) -> int:
+    """Free memory of the device, as the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    path = Path("/proc/meminfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0)
+    return free or 4 * 10**9
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out: torch has a class for cards, and only words for the CPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def too_large(memory: Memory, batch_size: int, free_bytes: int) -> str:
+    """What to say of a batch that does not fit, with the largest power of two that does."""
+    largest = memory.largest_batch(0.8 * free_bytes)
+    remedy = f"set train.batch_size={2 ** (largest.bit_length() - 1)}" if largest >= 2 else "choose a narrower net"
+    return (
+        f"train.batch_size = {batch_size} takes about {show_bytes(memory.of_batch(batch_size))} of memory, "
+        f"and {show_bytes(free_bytes)} are free; {remedy}"
+    )

@@ -1,0 +1,258 @@
+"""The spine: a recipe is priced and held to its budget, trained, shipped, and judged on what was shipped."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snugnet import artifact, budget, device, environment, memory
+from snugnet.artifact import Card, Shipped
+from snugnet.data import sources, splits
+from snugnet.data.config import DataConfig, Normalization
+from snugnet.data.images import DataInfo, Images
+from snugnet.data.loader import EvalLoader, TrainLoader, derived_seed
+from snugnet.data.splits import Splits
+from snugnet.device import Compute
+from snugnet.errors import Interrupted, OutOfMemory, RecipeError
+from snugnet.evaluate.metrics import Scores, scores
+from snugnet.evaluate.predict import predict
+from snugnet.models import resnet, whitening
+from snugnet.recipe import Experiment, Recipe
+from snugnet.runs import Run
+from snugnet.stopping import Stopper
+from snugnet.train import loop
+from snugnet.train.loop import Epoch, Step
+
+EVAL_BATCH = 500
+WHITENING_IMAGES = 5_000
+Observer = Callable[[Step | Epoch], None]
+
+
+@dataclass(frozen=True)
+class Controls:
+    """How a training is carried out; none of it changes the result but the device and its precision."""
+
+    device: str = "auto"
+    stopper: Stopper = field(default_factory=Stopper)
+    observe: Observer = lambda progress: None
+    started: float = field(default_factory=time.monotonic)  # when the user's command began
+
+
+def adapted(experiment: Experiment, info: DataInfo, *, force: bool = False) -> Experiment:
+    """The experiment with its net made for the data: classes, channels, image size.
+
+    A size that the recipe itself gives must agree, unless `force` (the user named other data). Raises RecipeError.
+    """
+    found = {"classes": len(info.classes), "in_channels": info.channels, "image_size": info.image_size}
+    given = experiment.model.model_fields_set
+    clashes = [
+        f"model.{name}: must be {value} for {info.name}, but the recipe gives {getattr(experiment.model, name)}; "
+        "leave it out, or correct it"
+        for name, value in found.items()
+        if name in given and getattr(experiment.model, name) != value and not force
+    ]
+    if clashes:
+        raise RecipeError(*clashes)
+    if all(getattr(experiment.model, name) == value for name, value in found.items()):
+        return experiment
+    return experiment.model_copy(update={"model": experiment.model.replaced(**found)})
+
+
+def planned_card(experiment: Experiment, *, force: bool = False) -> Card:
+    """The card as it will ship, before any pixel is read; constants still to be measured take as many bytes."""
+    info = sources.describe(experiment.data)
+    fitted = adapted(experiment, info, force=force)
+    constants = fitted.data.normalize
+    if not isinstance(constants, Normalization):
+        constants = Normalization(mean=(0.0,) * info.channels, std=(1.0,) * info.channels)
+    return Card(model=fitted.model, classes=info.classes, normalization=constants)
+
+
+def start(recipe: Recipe, path: Path, controls: Controls, *, force: bool = False) -> dict[str, Any]:
+    """Trains in a new run directory; returns the summary. Raises OverBudget before any pixel is read."""
+    planned = planned_card(recipe.experiment, force=force)
+    experiment = recipe.experiment.model_copy(update={"model": planned.model})
+    cost = budget.price(planned)
+    budget.check(cost, experiment.budget)
+    compute = device.choose(controls.device, experiment.train.precision)
+    run = Run.create(path, recipe, experiment, environment.describe(compute))
+    return execute(run, compute, cost, controls)
+
+
+def resume(path: Path, controls: Controls) -> dict[str, Any]:
+    """Goes on where a run stopped; the summary of a finished one as it stands."""
+    run = Run.open(path)
+    if run.is_finished:
+        return run.record().summary
+    cost = budget.price(planned_card(run.experiment))
+    return execute(run, device.choose(controls.device, run.experiment.train.precision), cost, controls)
+
+
+def execute(run: Run, compute: Compute, cost: budget.Cost, controls: Controls) -> dict[str, Any]:
+    """Train, ship, judge: from whatever the run directory holds to its summary."""
+    experiment = run.experiment
+    with run.locked(), controls.stopper:
+        data = splits.open_splits(experiment.data)
+        clock = Clock(run.elapsed_s(), controls.started)
+        with memory_explained(experiment, compute):
+            train(run, data, compute, controls, clock)
+            state = run.state("best" if experiment.train.keep == "best" and len(data.val) else "last")
+            assert state is not None, "training ends with a checkpoint"
+            shipped, weights = ship(run, data, state)
+            judged = {
+                name: judge(run, shipped, images, name, compute) for name, images in held_out(data, experiment.data)
+            }
+        summary = summarize(run, cost, shipped, judged, weights=weights, epoch=state["epoch"], compute=compute)
+        summary["seconds"] = round(clock(), 1)
+        run.finish(summary)
+    return summary
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Wall time in seconds since the user's command began, and that of earlier sessions of the run."""
+
+    before_s: float
+    started: float
+
+    def __call__(self) -> float:
+        return self.before_s + time.monotonic() - self.started
+
+
+def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: Clock) -> None:
+    """Runs the loop to its last epoch, writing what it yields. Raises Interrupted on a wish to stop."""
+    experiment = run.experiment
+    torch.manual_seed(derived_seed(experiment.seed, "init"))
+    model = resnet.build(experiment.model)
+    if experiment.model.stem.whiten:
+        whitening.whiten(model.stem[0], normalized_sample(data))
+    loader, val = loaders(experiment, data, compute.device)
+    state = run.state()
+    run.rewind(state["epoch"] if state else 0)
+    best = max((line["val_accuracy"] or 0.0 for line in run.record().metrics), default=-1.0)
+    for progress in loop.fit(model, loader, val, experiment.train, compute, state):
+        controls.observe(progress)
+        if isinstance(progress, Epoch):
+            run.log(progress.line())
+            if experiment.train.keep == "best" and (progress.val_accuracy or 0.0) > best:
+                best = progress.val_accuracy or 0.0
+                run.save(progress.state(), clock(), "best")
+            run.save(progress.state(), clock())
+        elif controls.stopper.reason:
+            run.save(progress.state(), clock())
+            raise Interrupted(
+                f"{controls.stopper.reason}: stopped in epoch {progress.epoch}, step {progress.step}, nothing is lost; "
+                f"go on with: snug resume {run.path}"
+            )
+
+
+@contextlib.contextmanager
+def memory_explained(experiment: Experiment, compute: Compute) -> Iterator[None]:
+    """Turns a failed allocation into an OutOfMemory that names a batch that fits."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not memory.is_out_of_memory(error):
+            raise
+        needed = memory.predict(experiment.model, experiment.train, compute.precision)
+        free = memory.available_bytes(compute.device)
+        raise OutOfMemory(memory.too_large(needed, experiment.train.batch_size, free)) from error
+
+
+def loaders(experiment: Experiment, data: Splits, where: torch.device) -> tuple[TrainLoader, EvalLoader | None]:
+    """Training batches, and the validation split in order; None where it is empty."""
+    config = experiment.train
+    loader = TrainLoader(
+        data.train,
+        data.normalization,
+        batch_size=config.batch_size,
+        augment=config.augment,
+        seed=experiment.seed,
+        device=where,
+    )
+    val = EvalLoader(data.val, data.normalization, batch_size=EVAL_BATCH, device=where) if len(data.val) else None
+    return loader, val
+
+
+def normalized_sample(data: Splits) -> torch.Tensor:
+    """The first training images in their order by content: a fixed random sample."""
+    cpu = torch.device("cpu")
+    sample = data.train.select(torch.arange(min(WHITENING_IMAGES, len(data.train))))
+    return next(iter(EvalLoader(sample, data.normalization, batch_size=WHITENING_IMAGES, device=cpu)))
+
+
+def ship(run: Run, data: Splits, state: loop.State) -> tuple[Shipped, str]:
+    """Writes the weights of a checkpoint as the artifact, holds the file to the budget, and reads it again."""
+    experiment = run.experiment
+    weights, which = loop.shipped_weights(state)
+    model = resnet.build_meta(experiment.model).to_empty(device="cpu")
+    model.load_state_dict(weights)
+    shipped_card = Card(model=experiment.model, classes=data.info.classes, normalization=data.normalization)
+    size = artifact.write(run.artifact, shipped_card, model)
+    budget.check_bytes(size, experiment.budget)
+    return artifact.read(run.artifact), which
+
+
+def held_out(data: Splits, config: DataConfig) -> list[tuple[str, Images]]:
+    """What the shipped file is judged on. Empty splits are left out."""
+    found = [("val", data.val), ("test", splits.open_test(config))]
+    return [(name, images) for name, images in found if images is not None and len(images)]
+
+
+def judge(run: Run, shipped: Shipped, images: Images, name: str, compute: Compute) -> Scores:
+    """Scores of the shipped file on a split, in fp32; the predictions are kept."""
+    logits = logits_of(shipped, images, compute.device)
+    run.save_predictions(name, logits, images.labels)
+    return scores(logits, images.labels, shipped.card.classes)
+
+
+def logits_of(shipped: Shipped, images: Images, where: torch.device) -> torch.Tensor:
+    """fp32 logits (N, classes) of a shipped net, on the CPU."""
+    loader = EvalLoader(images, shipped.card.normalization, batch_size=EVAL_BATCH, device=where)
+    model = shipped.model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return predict(model, loader, Compute(where, "fp32")).cpu()
+
+
+def summarize(
+    run: Run,
+    cost: budget.Cost,
+    shipped: Shipped,
+    judged: dict[str, Scores],
+    *,
+    weights: str,
+    epoch: int,
+    compute: Compute,
+) -> dict[str, Any]:
+    """What summary.json says, but for the time."""
+    experiment, metrics = run.experiment, run.record().metrics
+    measured = {name: judged[name].accuracy if name in judged else None for name in ("val", "test")}
+    return {
+        "format": 1,
+        "recipe": experiment.name,
+        "recipe_sha256": experiment.sha256,
+        "seed": experiment.seed,
+        "epochs": experiment.train.epochs,
+        "params": shipped.params,
+        "macs": cost.macs,
+        "bytes": shipped.size_bytes,
+        "budget": experiment.budget.plain(exclude_defaults=True),
+        "weights": "best" if experiment.train.keep == "best" else weights,
+        "epoch": epoch,
+        "trained_on": experiment.data.train_on,
+        "classes": list(shipped.card.classes),
+        **measured,
+        "scores": {name: value.plain() for name, value in judged.items()},
+        "images_per_second": round(sum(line["images_per_second"] for line in metrics) / max(1, len(metrics)), 1),
+        "device": str(compute.device),
+        "precision": compute.precision,
+        "hardware": environment.hardware(compute.device),
+        "date": environment.now(),
+        "commit": environment.commit(),
+        "command": environment.command_line(),
+    }

@@ -1,0 +1,57 @@
+"""The report of a run directory: gathers what the page shows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from snugnet import artifact, budget, runs
+from snugnet.data import grid, splits
+from snugnet.data.loader import TrainLoader
+from snugnet.data.splits import Splits
+from snugnet.recipe import Experiment
+from snugnet.report.mistakes import Mistakes, confident_mistakes
+from snugnet.report.page import save_plots, write_report
+
+SAMPLES, COLUMNS = 32, 8
+
+
+def report_run(path: Path) -> Path:
+    """Writes plots/ and report.html of a finished run; returns the page's path."""
+    record = runs.read(path)
+    experiment = record.experiment
+    shipped = artifact.read(path / "model.safetensors")
+    data = splits.open_splits(experiment.data)
+    samples = draw_samples(path / "plots" / "samples.png", experiment, data)
+    save_plots(record, path / "plots")
+    return write_report(
+        record,
+        path=path / "report.html",
+        images=mistakes(record, experiment) if record.summary["test"] is not None else None,
+        samples_png=samples.read_bytes(),
+        layers=[asdict(layer) for layer in budget.price(shipped.card).layers],
+    )
+
+
+def draw_samples(path: Path, experiment: Experiment, data: Splits) -> Path:
+    """A picture of training images as the net sees them, before normalisation."""
+    loader = TrainLoader(
+        data.train,
+        data.normalization,
+        batch_size=SAMPLES,
+        augment=experiment.train.augment,
+        seed=experiment.seed,
+        device=torch.device("cpu"),
+    )
+    pixels, labels = loader.samples()
+    grid.write_grid(path, pixels, [data.info.classes[label] for label in labels.tolist()], COLUMNS)
+    return path
+
+
+def mistakes(record: runs.RunRecord, experiment: Experiment) -> Mistakes:
+    """The most confident mistakes on test, and the images."""
+    found = confident_mistakes(*record.predictions("test"))
+    images = splits.open_test(experiment.data).pixels[[mistake.index for mistake in found]]
+    return Mistakes(images, found)

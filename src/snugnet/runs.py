@@ -1,0 +1,282 @@
+"""Run directories: the only code that knows the names of their files.
+
+recipe.toml        as given                          metrics.jsonl, .csv   a line an epoch
+config.json        every value resolved              checkpoint/           for resume, never shipped
+environment.json   versions, machine, command        model.safetensors     the artifact
+predictions/       logits and labels of each split   summary.json          written last: it means finished
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from snugnet import checkpoint, files
+from snugnet.errors import ArtifactError, RunExists, RunLocked
+from snugnet.recipe import Experiment, Recipe
+
+State = dict[str, Any]
+_OURS = {"recipe.toml", "environment.json", ".lock"}  # what a run stopped while it was being created may hold
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run directory as read: `summary` is empty while the run is not finished."""
+
+    path: Path
+    summary: dict[str, Any]
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+    def predictions(self, split: str) -> tuple[Tensor, Tensor]:
+        """Logits float32 (N, classes) and labels int64 (N,) of a split. Raises ArtifactError."""
+        path = self.path / "predictions" / f"{split}.safetensors"
+        try:
+            tensors = load_file(path)
+            return tensors["logits"], tensors["labels"]
+        except (SafetensorError, OSError, KeyError) as error:
+            raise ArtifactError(f"{path}: predictions cannot be read ({error}); run `snug evaluate` again") from error
+
+    @property
+    def experiment(self) -> Experiment:
+        return _experiment(self.path, self.config)
+
+
+class Run:
+    """A run directory that is being written."""
+
+    def __init__(self, path: Path, experiment: Experiment) -> None:
+        self.path, self.experiment = path, experiment
+        self.artifact = path / "model.safetensors"
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, experiment: Experiment, environment: dict[str, Any]) -> Run:
+        """A new run. Raises RunExists where the directory holds anything but a run that never started."""
+        if path.exists() and not path.is_dir():
+            raise RunExists(f"{path}: is a file; give --run another directory")
+        if path.is_dir() and (held := {entry.name for entry in path.iterdir()} - _OURS):
+            remedy = f"go on with `snug resume {path}`" if "config.json" in held else "it is no run"
+            raise RunExists(f"{path}: exists and is not empty; {remedy}, or give --run another directory")
+        files.write_text(path / "recipe.toml", recipe.text)
+        files.write_json(path / "environment.json", environment)
+        files.write_json(path / "config.json", experiment.plain())
+        return cls(path, experiment)
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """An existing run, to go on with. Raises ArtifactError where there is none."""
+        return cls(path, read(path).experiment)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps every other process from writing here. Raises RunLocked. The system frees the lock of a dead process."""
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            yield
+            return
+        handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise RunLocked(f"{self.path}: another process is working on this run; wait for it or stop it") from error
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    @property
+    def is_finished(self) -> bool:
+        return (self.path / "summary.json").is_file()
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Adds an epoch to the metrics."""
+        files.append_line(self.path / "metrics.jsonl", json.dumps(line))
+        files.write_text(self.path / "metrics.csv", _as_csv(_metrics(self.path)))
+
+    def rewind(self, epochs: int) -> None:
+        """Drops the metrics of epochs that the checkpoint does not hold, and a torn last line."""
+        kept = [line for line in _metrics(self.path) if line["epoch"] <= epochs]
+        files.write_text(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+        files.write_text(self.path / "metrics.csv", _as_csv(kept))
+
+    def record(self) -> RunRecord:
+        return read(self.path)
+
+    def save(self, state: State, elapsed_s: float, name: str = "last") -> None:
+        """Writes a checkpoint: "last" to resume from, "best" as chosen on val."""
+        stamped = {
+            "recipe_sha256": self.experiment.sha256,
+            "seed": self.experiment.seed,
+            "elapsed_s": elapsed_s,
+            "training": state,
+        }
+        checkpoint.write(self._checkpoint(name), stamped)
+
+    def state(self, name: str = "last") -> State | None:
+        """The training state of a checkpoint; None where there is none. Raises ArtifactError."""
+        stamped = self._stamped(name)
+        return None if stamped is None else stamped["training"]
+
+    def elapsed_s(self) -> float:
+        """Wall time spent on the run up to its last checkpoint, all sessions together."""
+        stamped = self._stamped("last")
+        return 0.0 if stamped is None else stamped["elapsed_s"]
+
+    def _stamped(self, name: str) -> dict[str, Any] | None:
+        """A checkpoint that is known to be of this recipe and seed."""
+        path = self._checkpoint(name)
+        if not path.exists():
+            return None
+        stamped = checkpoint.read(path)
+        expected = (self.experiment.sha256, self.experiment.seed)
+        if (stamped.get("recipe_sha256"), stamped.get("seed")) != expected:
+            raise ArtifactError(
+                f"{path}: must come from the recipe in config.json, but is of another recipe or seed; "
+                "put back the checkpoint or the config.json that belong together, or train again in another directory"
+            )
+        return stamped
+
+    def save_predictions(self, split: str, logits: Tensor, labels: Tensor) -> None:
+        tensors = {"logits": logits.cpu().contiguous(), "labels": labels.cpu().contiguous()}
+        files.write_bytes(self.path / "predictions" / f"{split}.safetensors", save(tensors))
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        files.write_json(self.path / "summary.json", summary)
+
+    def _checkpoint(self, name: str) -> Path:
+        return self.path / "checkpoint" / f"{name}.safetensors"
+
+
+def read(path: Path) -> RunRecord:
+    """Raises ArtifactError where `path` is no run directory or a file of it is damaged."""
+    if not (path / "config.json").is_file():
+        raise ArtifactError(
+            f"{path}: no run here (there is no config.json); `snug train RECIPE --run {path}` makes one"
+        )
+    return RunRecord(
+        path=path,
+        summary=_read_json(path / "summary.json"),
+        config=_read_json(path / "config.json"),
+        environment=_read_json(path / "environment.json"),
+        metrics=_metrics(path),
+    )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Several seeds of one recipe, each a run in a directory of its own."""
+
+    recipe: Recipe
+    seeds: int
+
+
+def create_group(root: Path, recipe: Recipe, seeds: int) -> None:
+    """The directory of a group, or the same one again to go on with. Raises RunExists where it is anything else."""
+    found = read_group(root)
+    if found is None:
+        if root.exists() and any(root.iterdir()):
+            raise RunExists(f"{root}: exists and is not a group of seeds; give --run another directory")
+        files.write_text(root / "recipe.toml", recipe.text)
+        files.write_json(root / "seeds.json", {"seeds": seeds, "experiment": recipe.experiment.plain()})
+    elif (found.recipe.experiment, found.seeds) != (recipe.experiment, seeds):
+        raise RunExists(
+            f"{root}: holds {found.seeds} seeds of another experiment; go on with it by `snug resume {root}`, "
+            "or give --run another directory"
+        )
+
+
+def read_group(root: Path) -> Group | None:
+    """None where the directory is not that of several seeds."""
+    if not (root / "seeds.json").is_file():
+        return None
+    value = _read_json(root / "seeds.json")
+    text = (root / "recipe.toml").read_text(encoding="utf-8")
+    return Group(Recipe(_experiment(root, value["experiment"]), text, {}), value["seeds"])
+
+
+def members(path: Path) -> list[Path]:
+    """The run directories that a path stands for: itself, or those of its seeds."""
+    if read_group(path) is None:
+        return [path]
+    return sorted((entry for entry in path.glob("seed-*") if (entry / "config.json").is_file()), key=_seed_number)
+
+
+def _seed_number(path: Path) -> int:
+    return int(path.name.removeprefix("seed-"))
+
+
+LEDGER_FIELDS = ("recipe", "recipe_sha256", "commit", "seed", "epochs", "params", "macs", "bytes", "val", "test")
+
+
+def record_in_ledger(path: Path, summary: dict[str, Any]) -> None:
+    """Adds a finished run to the ledger. `tta_test` is null where no test-time augmentation was judged."""
+    line = {name: summary[name] for name in LEDGER_FIELDS}
+    line |= {"tta_test": None, "weights": summary["weights"], "trained_on": summary["trained_on"]}
+    line |= {name: summary[name] for name in ("seconds", "hardware", "precision", "date", "command")}
+    files.append_line(path, json.dumps(line))
+
+
+def free_path(root: Path, name: str) -> Path:
+    """The first of runs/<name>-001, -002, ... that is free."""
+    stem = name.replace("/", "-") or "run"
+    number = 1
+    while (path := root / f"{stem}-{number:03d}").exists():
+        number += 1
+    return path
+
+
+def _experiment(path: Path, config: dict[str, Any]) -> Experiment:
+    try:
+        return Experiment.parse(config)
+    except ValidationError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"{path / 'config.json'}: not a configuration of this version ({reason})") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("not an object")
+        return value
+    except ValueError as error:
+        raise ArtifactError(f"{path}: damaged ({error}); restore it from a copy, or train again") from error
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    file = path / "metrics.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):  # only the last line can be torn
+                raise ArtifactError(f"{file}:{number}: damaged ({error}); delete the line") from error
+    return rows
+
+
+def _as_csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
