@@ -19,7 +19,10 @@ class Normalization(Frozen):
 
 
 class DataConfig(Frozen):
-    """A data set and its use. `name` is `cifar10`, `cifar100`, `digits` or a path (official CIFAR folder, image folder, CSV)."""
+    """A data set and its use.
+
+    `name` is `cifar10`, `cifar100`, `digits` or a path: an official CIFAR folder, a folder of images, a CSV.
+    """
 
     name: str = "cifar10"
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None  # side that images of a folder or CSV are resized to

@@ -1,0 +1,93 @@
+"""Which data set a name means, and what every data set can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Protocol
+
+from snugnet.data.cifar import LAYOUTS, Cifar, layout_of
+from snugnet.data.config import DataConfig
+from snugnet.data.digits import Digits
+from snugnet.data.download import Report, fetch, silent
+from snugnet.data.folder import list_folder
+from snugnet.data.images import DataInfo, Images, Split
+from snugnet.data.listing import ImageFiles
+from snugnet.data.places import data_folders
+from snugnet.data.table import list_table
+from snugnet.errors import DataError, RecipeError
+
+
+class Source(Protocol):
+    def describe(self) -> DataInfo:
+        """Without reading the data: from listings, headers and the files of class names. Raises DataError."""
+
+    def read(self, split: Split) -> Images | None:
+        """All images of the split; None where the data set has no such split. Raises DataError, StorageError."""
+
+
+NAMED: Mapping[str, Callable[[Report], Source]] = {
+    "cifar10": lambda report: _cifar(locate("cifar10", report)),
+    "cifar100": lambda report: _cifar(locate("cifar100", report)),
+    "digits": lambda _: Digits(),
+}
+
+
+def locate(name: str, report: Report = silent) -> Path:
+    """The folder of `cifar10` or `cifar100`: in $SNUG_DATA, ./data or the cache, else downloaded.
+
+    Each of these may be the folder itself or hold it, in the Python or the binary version.
+    """
+    own = [layout.folder for layout in LAYOUTS if layout.name == name]
+    for place in (place for folder in data_folders() for place in (folder, *(folder / each for each in own))):
+        layout = layout_of(place)
+        if layout is not None and layout.name == name:
+            return place
+    return fetch(name, report)
+
+
+def resolve(name: str, image_size: int | None = None, report: Report = silent) -> Source:
+    """The source that `name` means: a known name, or a path. Raises DataError."""
+    if name in NAMED:
+        return NAMED[name](report)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return ImageFiles(list_folder(path), image_size) if layout_of(path) is None else _cifar(path)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return ImageFiles(list_table(path), image_size)
+    raise _unknown(name, path)
+
+
+def open_source(config: DataConfig, report: Report = silent) -> Source:
+    """As `resolve`, for a recipe. Raises RecipeError where its image size is not one that the data can have."""
+    source = resolve(config.name, config.image_size, report)
+    if config.image_size is not None and (own := source.describe().image_size) != config.image_size:
+        raise RecipeError(
+            f"data.image_size: images of {config.name} are {own}×{own}, and only those of a folder or a CSV are "
+            f"resized; got {config.image_size}: remove it"
+        )
+    return source
+
+
+def describe(config: DataConfig) -> DataInfo:
+    return open_source(config).describe()
+
+
+def read(config: DataConfig, split: Split) -> Images | None:
+    return open_source(config).read(split)
+
+
+def _cifar(folder: Path) -> Source:
+    layout = layout_of(folder)
+    if layout is None:
+        raise DataError(f"{folder}: holds no official CIFAR files: unpack the official archive again")
+    return Cifar(folder, layout)
+
+
+def _unknown(name: str, path: Path) -> DataError:
+    if path.is_file():
+        return DataError(f"{name}: is a file, and only a CSV of path,label is a data set: give a .csv or a folder")
+    near = get_close_matches(name, NAMED, n=1)
+    remedy = f"did you mean {near[0]!r}?" if near else f"give a path, or one of {', '.join(NAMED)}"
+    return DataError(f"{name}: is neither a known data set nor a path: {remedy}")

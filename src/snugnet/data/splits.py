@@ -1,0 +1,117 @@
+"""What is trained on, what chooses, and the one place where the test split is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from snugnet.data.config import DataConfig, Normalization
+from snugnet.data.download import Report, silent
+from snugnet.data.images import DataInfo, Images, content_hashes, held_out, join
+from snugnet.data.sources import open_source
+from snugnet.errors import DataError, RecipeError
+
+
+@dataclass(frozen=True)
+class Splits:
+    """`val` is empty where `train_on` is "all" or `val_fraction` is 0. `normalization` is of the training images."""
+
+    info: DataInfo
+    train: Images
+    val: Images
+    normalization: Normalization
+
+
+def open_splits(config: DataConfig, report: Report = silent) -> Splits:
+    """Training and validation images; nothing of the test split is read.
+
+    Val is the data set's own val split, else in each class the `val_fraction` of images with the lowest content hash,
+    so that it stays the same whatever the files are called and however they are ordered. Both splits are sorted by
+    content hash, then label: the same pixels give bitwise the same training from any layout of the same data set.
+    Images with equal pixels are on the same side of a split that is made here.
+    Raises DataError, RecipeError, StorageError.
+    """
+    source = open_source(config, report)
+    info = source.describe()
+    everything, own_val = source.read("train"), source.read("val")
+    if everything is None or not len(everything):
+        raise DataError(f"{info.name}: has no image to train on: add some")
+    train, val = _divided(config, info, everything, own_val)
+    return Splits(info, train, val, _normalization(config, info, train))
+
+
+def open_test(config: DataConfig, report: Report = silent) -> Images:
+    """The test images, sorted as the others are: the only place where they are opened."""
+    source = open_source(config, report)
+    test = source.read("test")
+    if test is None or not len(test):
+        raise DataError(f"{source.describe().name}: has no test images: add a test split to it, or evaluate on val")
+    return _sorted(test)[0]
+
+
+def _divided(config: DataConfig, info: DataInfo, train: Images, own_val: Images | None) -> tuple[Images, Images]:
+    if config.train_on == "all":
+        images, _ = _sorted(train if own_val is None else join(train, own_val))
+        return images, images.select(torch.empty(0, dtype=torch.int64))
+    if own_val is None:
+        return _split_by_content(config, info, train)
+    _require_classes(info, own_val, "its val split has none of it: add some, or remove the val split to have one made")
+    return _sorted(train)[0], _sorted(own_val)[0]
+
+
+def _split_by_content(config: DataConfig, info: DataInfo, everything: Images) -> tuple[Images, Images]:
+    images, hashes = _sorted(everything)
+    in_val = held_out(images.labels, hashes, config.val_fraction)
+    train, val = (images.select(mask.nonzero().flatten()) for mask in (~in_val, in_val))
+    if config.val_fraction > 0:
+        few = f"too few images for data.val_fraction = {config.val_fraction:g}: add images, or raise it"
+        _require_classes(info, val, few)
+    _require_classes(info, train, "no image of it is left to train on: add images, or lower data.val_fraction")
+    return train, val
+
+
+def _sorted(images: Images) -> tuple[Images, list[bytes]]:
+    """By content hash, then label, then name; and the hashes in that order."""
+    hashes, labels = content_hashes(images), images.labels.tolist()
+    names: Sequence[str] = images.names or [""] * len(images)
+    order = sorted(range(len(images)), key=lambda i: (hashes[i], labels[i], names[i]))
+    return images.select(torch.tensor(order, dtype=torch.int64)), [hashes[i] for i in order]
+
+
+def _require_classes(info: DataInfo, images: Images, message: str) -> None:
+    counts = torch.bincount(images.labels, minlength=len(info.classes)).tolist()
+    if missing := [name for name, count in zip(info.classes, counts, strict=True) if not count]:
+        raise DataError(f"{info.name}: class {', '.join(map(repr, missing))}: {message}")
+
+
+def _normalization(config: DataConfig, info: DataInfo, train: Images) -> Normalization:
+    given = config.normalize
+    if given == "train":
+        return _measured(info, train)
+    for field, values in (("mean", given.mean), ("std", given.std)):
+        if len(values) != info.channels:
+            raise RecipeError(
+                f"data.normalize.{field}: must have a number a channel; "
+                f"{info.name} has {info.channels}, got {len(values)}"
+            )
+    return given
+
+
+def _measured(info: DataInfo, train: Images) -> Normalization:
+    """Mean and population standard deviation of pixel / 255, from counts of the 256 values: exact in any order."""
+    means, stds = [], []
+    for channel in train.pixels.unbind(1):
+        counts = torch.bincount(channel.flatten(), minlength=256).double()
+        values = torch.arange(256, dtype=torch.float64) / 255
+        mean = (counts * values).sum() / counts.sum()
+        std = ((counts * (values - mean) ** 2).sum() / counts.sum()).sqrt()
+        means.append(round(mean.item(), 6))
+        stds.append(round(std.item(), 6))
+    if 0 in stds:
+        raise DataError(
+            f"{info.name}: channel {stds.index(0)} has one value in all training images and cannot be normalised: "
+            f"check the images, or set data.normalize"
+        )
+    return Normalization(mean=tuple(means), std=tuple(stds))
