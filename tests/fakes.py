@@ -29,16 +29,18 @@ class FakeRecord:
 
 def predictions(accuracy, images, classes, seed=0, data=0):
     """Logits right on a share of `accuracy` of the images, wrong by lookalikes; labels depend on `data` alone."""
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(1000 * seed + round(1000 * accuracy))
     labels = torch.randint(classes, (images,), generator=torch.Generator().manual_seed(data))
     predicted = labels.clone()
-    wrong = torch.randperm(images, generator=random)[: images - round(accuracy * images)]
+    hard = 0.3 + (labels * 7 % 10) / 5
+    misses = images - round(accuracy * images)
+    wrong = torch.multinomial(hard, misses, generator=random) if misses else labels[:0]
     predicted[wrong] = (labels[wrong] + torch.randint(1, classes, wrong.shape, generator=random)) % classes
     for true, lookalike in CONFUSED if classes >= 10 else ():
         swap = wrong[(labels[wrong] == true) & (torch.rand(wrong.shape, generator=random) < 0.6)]
         predicted[swap] = lookalike
     sure = 8 * torch.rand(images, generator=random).sqrt()
-    sure[wrong] *= 0.6
+    sure[wrong] = 6 * torch.rand(wrong.shape, generator=random) ** 2
     logits = torch.randn(images, classes, generator=random).clamp(-2, 2) * 0.5
     logits.scatter_(1, predicted[:, None], logits.amax(1, keepdim=True) + 0.1 + sure[:, None])
     return logits, labels
@@ -54,8 +56,8 @@ def record(
     metrics = [
         {
             "epoch": epoch,
-            "train_loss": 2.2 * 0.78**epoch + 0.1,
-            "val_loss": 2.1 * 0.75**epoch + 0.28 + 0.02 * (epoch % 3),
+            "train_loss": 2.2 * 0.78**epoch + 1 - accuracy,
+            "val_loss": 2.1 * 0.75**epoch + 1.2 - accuracy + 0.02 * (epoch % 3),
             "val_accuracy": accuracy - 0.5 * 0.7**epoch,
             "lr": 0.1 * (1 - (epoch - 1) / epochs),
             "images_per_second": 1450.0,
