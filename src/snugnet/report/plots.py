@@ -1,0 +1,218 @@
+"""The pictures of a run and of a comparison. Each function draws from plain numbers and returns a `Plot`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from torch import Tensor
+
+from snugnet.compare import Comparison, Group
+from snugnet.evaluate.metrics import calibration
+from snugnet.report.style import BLUE, CYCLE, GRID, INK, ORANGE, PAPER, Plot, axes, drawn, figure_of
+from snugnet.units import show_bytes, show_count, show_percent
+
+MOST_BARS = 30
+MOST_NUMBERS = 12  # classes up to which a confusion matrix has room for numbers
+Metrics = Sequence[Mapping[str, Any]]
+
+
+def epochs_axis(ax: Axes, title: str) -> None:
+    ax.set_title(title)
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def percent_axis(axis: Any) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+
+
+def line(ax: Axes, metrics: Metrics, key: str, **style: Any) -> None:
+    """One measure by epoch; epochs without it are left out; a lone epoch shows as a dot."""
+    points = [(m["epoch"], m[key]) for m in metrics if m.get(key) is not None]
+    if points:
+        ax.plot(*zip(*points, strict=True), marker="o" if len(points) < 15 else None, markersize=3.5, **style)
+
+
+@drawn
+def loss_curves(metrics: Metrics) -> Plot:
+    ax = axes()
+    epochs_axis(ax, "Loss")
+    line(ax, metrics, "train_loss", color=BLUE, label="train")
+    line(ax, metrics, "val_loss", color=ORANGE, linestyle="--", label="val")
+    ax.legend()
+    last = f"train loss {metrics[-1]['train_loss']:.3f} after {len(metrics)} epochs"
+    return Plot("loss", f"Loss by epoch, training and validation: {last}", figure_of(ax))
+
+
+@drawn
+def accuracy_curve(metrics: Metrics) -> Plot:
+    ax = axes()
+    epochs_axis(ax, "Validation accuracy")
+    line(ax, metrics, "val_accuracy", color=ORANGE)
+    percent_axis(ax.yaxis)
+    best = max(m["val_accuracy"] for m in metrics if m["val_accuracy"] is not None)
+    return Plot("accuracy", f"Validation accuracy by epoch, at most {show_percent(best)}", figure_of(ax))
+
+
+@drawn
+def lr_curve(metrics: Metrics) -> Plot:
+    ax = axes()
+    epochs_axis(ax, "Learning rate")
+    line(ax, metrics, "lr", color=BLUE)
+    ax.set_ylim(bottom=0)
+    return Plot("lr", f"Learning rate by epoch, at most {max(m['lr'] for m in metrics):g}", figure_of(ax))
+
+
+@drawn
+def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Plot:
+    """Rows true, columns predicted, in percent of the row; shade grows with its root, so that rare mistakes show."""
+    counts = np.array(matrix, dtype=float)
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    few = len(classes) <= MOST_NUMBERS
+    ax = axes(330, 330)
+    shade = np.empty((*share.shape, 4))
+    shade[..., :3], shade[..., 3] = to_rgb(BLUE), np.sqrt(share)
+    ax.imshow(shade)
+    ax.grid(False)
+    ax.set(xlabel="predicted", ylabel="true")
+    ax.set_title("Confusion, % of the true class" if few else "Confusion, by class number")
+    if few:
+        name_cells(ax, share, classes)
+    wrong = 1 - counts.trace() / max(counts.sum(), 1)
+    return Plot("confusion", f"Confusion matrix of {len(classes)} classes, {show_percent(wrong)} off it", figure_of(ax))
+
+
+def name_cells(ax: Axes, share: Any, classes: Sequence[str]) -> None:
+    ax.set_xticks(range(len(classes)), [short(name) for name in classes], rotation=90)
+    ax.set_yticks(range(len(classes)), [short(name) for name in classes])
+    for (true, predicted), value in np.ndenumerate(share):
+        if value >= 0.005:
+            color = PAPER_ON_BLUE if value > 0.7 else INK
+            ax.text(predicted, true, f"{100 * value:.0f}", ha="center", va="center", color=color, fontsize=9)
+
+
+PAPER_ON_BLUE = "#fefefe"  # white in light and dark alike, so not PAPER
+
+
+def short(name: str, most: int = 14) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+@drawn
+def class_accuracy(per_class: Sequence[Mapping[str, Any]]) -> Plot:
+    """The classes with images, worst first; of many only the worst."""
+    ranked = sorted((c for c in per_class if c["support"]), key=lambda c: c["accuracy"])
+    shown = ranked[:MOST_BARS]
+    ax = axes(330, 70 + 17 * len(shown))
+    ax.barh(range(len(shown)), [c["accuracy"] for c in shown], color=BLUE, height=0.72)
+    ax.set_yticks(range(len(shown)), [short(c["class"]) for c in shown])
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1)
+    ax.margins(y=0.02)
+    ax.grid(axis="y", visible=False)
+    percent_axis(ax.xaxis)
+    ax.set_title(f"Accuracy, {len(shown)} lowest classes" if len(shown) < len(ranked) else "Accuracy by class")
+    worst = f"lowest {shown[0]['class']} with {show_percent(shown[0]['accuracy'], 1)}"
+    return Plot("classes", f"Accuracy by class, {worst}", figure_of(ax))
+
+
+@drawn
+def budget_bars(used: Mapping[str, float], allowed: Mapping[str, float]) -> Plot:
+    """A bar for each limit, in percent of it."""
+    ax = axes(320, 36 + 36 * len(allowed))
+    shares = [used[name] / limit for name, limit in allowed.items()]
+    for place, (name, limit) in enumerate(allowed.items()):
+        share, show = shares[place], show_bytes if name.endswith("bytes") else show_count
+        ax.barh(place, 1, color=GRID, height=0.4)
+        ax.barh(place, share, color=BLUE if share <= 1 else ORANGE, height=0.4)
+        ax.plot([1, 1], [place - 0.28, place + 0.28], color=INK)
+        text = f"{name}: {show(used[name])} of {show(limit)} ({show_percent(share, 1)})"
+        ax.text(0, place - 0.3, text, va="bottom")
+    ax.set_ylim(len(allowed) - 0.6, -0.9)
+    ax.set_xlim(0, max(1.005, *shares))
+    ax.axis("off")
+    words = ", ".join(f"{name} {show_percent(share, 1)}" for name, share in zip(allowed, shares, strict=True))
+    return Plot("budget", f"Used of the budget: {words}", figure_of(ax))
+
+
+@drawn
+def calibration_plot(logits: Tensor, labels: Tensor, ece: float) -> Plot:
+    count, confidence, accuracy = (part.numpy() for part in calibration(logits, labels))
+    held = count > 0
+    ax = axes(320, 290)
+    ax.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="ideal")
+    ax.plot(confidence[held], accuracy[held], color=BLUE, linewidth=1.2)
+    ax.scatter(confidence[held], accuracy[held], s=12 + 160 * count[held] / count.sum(), color=BLUE, label="seen")
+    ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03))
+    percent_axis(ax.xaxis)
+    percent_axis(ax.yaxis)
+    ax.legend(loc="lower right")
+    ax.set_title(f"Calibration, error {show_percent(ece)}")
+    alt = f"Accuracy by confidence; expected calibration error {show_percent(ece)}"
+    return Plot("calibration", alt, figure_of(ax))
+
+
+@drawn
+def pareto_plot(comparison: Comparison) -> Plot:
+    """Accuracy against parameters; the line joins the best at each size, hollow dots are beaten in everything."""
+    groups = comparison.groups
+    ax = axes(340, 250 + 15 * len(groups))
+    if max(g.params for g in groups) > 3 * min(g.params for g in groups):
+        ax.set_xscale("log")
+    ax.step(*zip(*staircase(groups), strict=True), where="post", color=INK, linewidth=1, linestyle="--")
+    for number, (group, color) in enumerate(zip(groups, colors(len(groups)), strict=True), 1):
+        draw_group(ax, group, color, number, beaten=group.name not in comparison.pareto)
+    ax.margins(x=0.1, y=0.12)
+    ax.set(xlabel="parameters", ylabel=f"{comparison.split} accuracy")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show_count(value)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    percent_axis(ax.yaxis)
+    ax.set_title("Accuracy against parameters")
+    figure_of(ax).legend(loc="outside lower left")
+    return Plot("pareto", f"Accuracy against parameters; not beaten: {', '.join(comparison.pareto)}", figure_of(ax))
+
+
+def draw_group(ax: Axes, group: Group, color: str, number: int, *, beaten: bool) -> None:
+    """A numbered dot, its spread over seeds, and its line in the legend: names beside dots would overlap."""
+    spot = group.params, group.mean
+    label = f"{number}  {short(group.name, 44)}"
+    ax.errorbar(*spot, group.std, color=color, capsize=3, zorder=2)
+    ax.scatter(*spot, s=42, facecolor=PAPER if beaten else color, edgecolor=color, zorder=3, label=label)
+    offset, align = ((6, -12), "left") if beaten else ((-6, 5), "right")  # away from the line
+    ax.annotate(str(number), spot, offset, textcoords="offset points", ha=align, weight="bold")
+
+
+def staircase(groups: Sequence[Group]) -> list[tuple[int, float]]:
+    """By rising size, the accuracies that no smaller recipe reaches."""
+    steps: list[tuple[int, float]] = []
+    for group in sorted(groups, key=lambda g: (g.params, -g.mean)):
+        if not steps or group.mean > steps[-1][1]:
+            steps.append((group.params, group.mean))
+    return steps
+
+
+def colors(count: int) -> list[str]:
+    return [CYCLE[i % len(CYCLE)] for i in range(count)]
+
+
+@drawn
+def curves_over_each_other(title: str, key: str, runs: Sequence[tuple[str, Metrics]]) -> Plot:
+    """One measure of many runs; runs of one recipe share a colour and a line in the legend."""
+    ax = axes(340, 260)
+    epochs_axis(ax, title)
+    names = list(dict.fromkeys(name for name, _ in runs))
+    for place, color in enumerate(colors(len(names))):
+        dashes = ("-", "--", ":")[place // len(CYCLE) % 3]
+        label: str | None = short(names[place], 32)
+        for metrics in (metrics for name, metrics in runs if name == names[place]):
+            line(ax, metrics, key, color=color, linestyle=dashes, label=label)
+            label = None
+    if key == "val_accuracy":
+        percent_axis(ax.yaxis)
+    ax.legend()
+    return Plot(f"compare_{key}", f"{title} by epoch of {', '.join(names)}", figure_of(ax))

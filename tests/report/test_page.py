@@ -1,0 +1,166 @@
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+from PIL import Image
+
+from fakes import CIFAR, record, unfinished
+from snugnet.compare import compare
+from snugnet.errors import UsageError
+from snugnet.report.mistakes import Mistake, Mistakes, confident_mistakes, png
+from snugnet.report.page import write_comparison, write_report
+
+EVIL = "<script>alert(1)</script>"
+LAYERS = [
+    {"name": "conv", "kind": "conv 3x3", "output": [64, 32, 32], "params": 1728, "macs": 1_769_472},
+    {"name": "head", "kind": "linear", "output": [10], "params": 650, "macs": 640},
+]
+
+
+class Page(HTMLParser):
+    """Tags in order, references to elsewhere, and balance."""
+
+    VOID = frozenset({"meta", "link", "img", "br"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.references, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.references += [
+            v for k, v in attrs if k in ("src", "href", "xlink:href") and not v.startswith(("#", "data:"))
+        ]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def named(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    run = record(images=300)
+    mistakes = confident_mistakes(*run.predictions("test"))
+    images = torch.randint(256, (len(mistakes), 3, 8, 8), dtype=torch.uint8)
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    samples = png(images[0])
+    assert write_report(run, path=path, images=Mistakes(images, mistakes), samples_png=samples, layers=LAYERS) == path
+    return path.read_text()
+
+
+def test_one_page_without_outside_references(text):
+    page = Page(text)
+    assert page.references == []
+    assert page.open == []
+    assert "http" not in text
+    assert page.named("script") == []
+    assert [tag for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)] == ["h1"] + 8 * ["h2"]
+
+
+def test_every_picture_has_words(text):
+    page = Page(text)
+    assert len(page.named("svg")) == 7
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.named("svg"))
+    assert len(page.named("img")) == 25
+    assert all(image["alt"] for image in page.named("img"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "<strong>90.00 %</strong> test accuracy",
+        "95 % interval 86.08 % to 92.91 %\nover 300 images",
+        "<dd>4,978,810</dd>",
+        "<dd>19,936,472 B</dd>",
+        "<dd>5 min 12 s</dd>",
+        "<dd>last, epoch 10 of 10</dd>",
+        "<code>snug train snugnet/quickstart --seed 0</code>",
+        "<dt>cpu flags</dt><dd>avx2, avx512f, avx512_bf16, amx_tile</dd>",
+        "64 × 32 × 32",
+        "<td>2,378</td><td>1,770,112</td>",
+        "&#34;label_smoothing&#34;: 0.1",
+    ],
+)
+def test_what_the_page_says(text, words):
+    assert words in text
+
+
+def test_a_stranger_s_text_is_escaped(tmp_path):
+    run = record(images=100, classes=(EVIL, *CIFAR[1:]), recipe=EVIL, command=EVIL)
+    run.config["data"]["name"] = EVIL
+    run.environment["cpu"] = EVIL
+    found = [Mistake(0, 0, 1, 0.5)]
+    layers = [{**LAYERS[0], "name": EVIL}]
+    images = Mistakes(torch.zeros(1, 1, 4, 4, dtype=torch.uint8), found)
+    text = write_report(run, path=tmp_path / "r.html", images=images, layers=layers).read_text()
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 5
+    text = write_comparison([run], compare([run]), tmp_path / "c.html").read_text()
+    assert text.count("<script") == 1
+
+
+def test_val_stands_in_for_test(tmp_path):
+    text = write_report(record(images=100, test=None), path=tmp_path / "r.html").read_text()
+    assert "val accuracy" in text
+    assert "Most confident mistakes" not in text
+
+
+def test_a_run_without_scores(tmp_path):
+    run = record(images=100, test=None, val=None, scores={}, budget={}, trained_on="all")
+    text = write_report(run, path=tmp_path / "r.html").read_text()
+    assert "Not scored: the data has neither a test nor a val split." in text
+    assert "train and val" in text
+
+
+def test_an_unfinished_run_has_no_page(tmp_path):
+    words = r"^runs/half: the run is not finished: finish it with `snug resume runs/half`$"
+    with pytest.raises(UsageError, match=words):
+        write_report(unfinished(), path=tmp_path / "r.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_most_confident_mistakes_by_hand():
+    logits = torch.tensor([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0], [0.0, 3.0], [0.0, 9.0]])
+    labels = torch.tensor([0, 0, 0, 0, 1])
+    got = confident_mistakes(logits, labels, count=2)
+    assert [(m.index, m.true, m.predicted) for m in got] == [(1, 0, 1), (3, 0, 1)]
+    assert got[0].probability == pytest.approx(0.952574, abs=1e-6)
+    assert [m.index for m in confident_mistakes(logits, labels)] == [1, 3, 0]
+    assert confident_mistakes(logits[4:], labels[4:]) == []
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_keeps_every_pixel(channels):
+    image = torch.randint(256, (channels, 5, 7), dtype=torch.uint8)
+    with Image.open(io.BytesIO(png(image))) as read:
+        assert read.size == (7, 5)
+        pixels = torch.tensor(list(read.tobytes()), dtype=torch.uint8).view(5, 7, channels)
+    assert torch.equal(pixels.permute(2, 0, 1), image)
+
+
+def test_comparison_page(tmp_path):
+    runs = [
+        record(f"runs/{name}-{seed}", name, accuracy + seed / 100, seed, images=200, params=params)
+        for name, accuracy, params in [("small", 0.8, 1000), ("large", 0.9, 9000)]
+        for seed in range(2)
+    ]
+    comparison = compare(runs)
+    text = write_comparison(runs, comparison, tmp_path / "compare.html").read_text()
+    page = Page(text)
+    assert page.references == []
+    assert len(page.named("svg")) == 3
+    assert len(page.named("table")) == 2
+    assert "<h1>Comparison of 2 recipes, 4 runs</h1>" in text
+    assert "90.50 % ± 0.71" in text
+    assert "large is better than small by 10.00 points" in text or "not settled: large leads small" in text
+    assert 'data-value="9000"' in text

@@ -1,0 +1,129 @@
+import re
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import pytest
+import torch
+from PIL import Image
+
+from fakes import CIFAR, record
+from snugnet.compare import compare
+from snugnet.report import plots
+from snugnet.report.page import run_plots, save_plots
+from snugnet.report.style import CSS, STYLE
+
+
+def texts(svg):
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def named(run):
+    return {plot.name: plot for plot in run_plots(run)}
+
+
+def test_svg_is_the_same_bytes_each_time():
+    first, second = named(record(images=200)), named(record(images=200))
+    assert list(first) == ["budget", "loss", "lr", "accuracy", "confusion", "classes", "calibration"]
+    for name, plot in first.items():
+        assert plot.svg() == second[name].svg() == plot.svg()
+
+
+def test_svg_refers_to_nothing_outside_and_ids_do_not_repeat():
+    svgs = "".join(plot.svg() for plot in run_plots(record(images=200)))
+    assert "http" not in svgs
+    ids = re.findall(r' id="([^"]+)"', svgs)
+    assert ids
+    assert len(ids) == len(set(ids))
+    assert {*re.findall(r'(?:url\(|href=")#([^")]+)', svgs)} == set(ids)
+
+
+def test_svg_follows_the_colours_of_the_page():
+    for plot in run_plots(record(images=200)):
+        svg = plot.svg()
+        assert not [color for color in CSS if color in svg]
+        assert "#000000" not in svg
+
+
+def test_plot_says_what_it_shows():
+    for plot in run_plots(record(images=200)):
+        assert plot.svg().startswith('<svg role="img" aria-label="')
+    assert named(record())["budget"].alt == "Used of the budget: params 99.6 %, bytes 99.7 %"
+
+
+def test_drawing_leaves_matplotlib_as_it_was():
+    before = {key: mpl.rcParams[key] for key in STYLE}
+    named(record(images=200))["loss"].svg()
+    assert {key: mpl.rcParams[key] for key in STYLE} == before
+
+
+@pytest.mark.parametrize("name", ["<script>", "$x$", "$\\frac$", "猫", "a" * 60, '"&'])
+def test_any_class_name_can_be_drawn(name):
+    plot = plots.confusion_matrix([[3, 1], [0, 4]], [name, "b"])
+    parser = HTMLParser()
+    seen = []
+    parser.handle_data = seen.append
+    parser.feed(plot.svg())
+    assert plots.short(name) in [text.strip() for text in seen]
+    assert "<script" not in plot.svg()
+
+
+def test_confusion_in_percent_of_the_row():
+    words = texts(plots.confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"]).svg())
+    assert {"75", "25", "cat", "dog"} <= set(words)
+
+
+@pytest.mark.parametrize("classes", [1, 10, 100])
+def test_confusion_of_few_and_many_classes(classes):
+    plot = plots.confusion_matrix(torch.eye(classes, dtype=torch.long).tolist(), [f"c{i}" for i in range(classes)])
+    assert plot.alt == f"Confusion matrix of {classes} classes, 0.00 % off it"
+    assert ("c0" in texts(plot.svg())) == (classes <= plots.MOST_NUMBERS)
+
+
+def test_class_bars_worst_first_and_only_so_many():
+    per_class = [{"class": f"c{i}", "support": 1, "accuracy": 1 - i / 100} for i in range(100)]
+    plot = plots.class_accuracy([*per_class, {"class": "empty", "support": 0, "accuracy": 0.0}])
+    shown = [text for text in texts(plot.svg()) if text.startswith("c")]
+    assert shown == [f"c{i}" for i in range(99, 69, -1)]
+    assert plot.alt == "Accuracy by class, lowest c99 with 1.0 %"
+
+
+def test_over_budget_is_seen():
+    usual, over = (plots.budget_bars({"params": used}, {"params": 100}).svg() for used in (100, 101))
+    assert "var(--orange)" not in usual
+    assert "var(--orange)" in over
+    assert "params: 101 of 100 (101.0 %)" in over
+
+
+def test_curves_of_a_run_without_val():
+    run = record(images=200)
+    for line in run.metrics:
+        line["val_loss"] = line["val_accuracy"] = None
+    assert list(named(run)) == ["budget", "loss", "lr", "confusion", "classes", "calibration"]
+    run.metrics.clear()
+    assert list(named(run)) == ["budget", "confusion", "classes", "calibration"]
+
+
+def test_runs_of_one_recipe_share_a_line_in_the_legend():
+    runs = [("a", record(images=50).metrics), ("b", record(images=50).metrics), ("a", record(images=50).metrics)]
+    legend = [t for t in texts(plots.curves_over_each_other("Loss", "train_loss", runs).svg()) if t in "ab"]
+    assert legend == ["a", "b"]
+
+
+def test_pareto_line_by_hand():
+    runs = [
+        record(f"runs/{name}", name, accuracy, images=100, params=params)
+        for name, accuracy, params in [("c", 0.7, 30), ("a", 0.5, 10), ("b", 0.9, 20), ("d", 0.95, 40)]
+    ]
+    comparison = compare(runs)
+    assert plots.staircase(comparison.groups) == [(10, 0.5), (20, 0.9), (40, 0.95)]
+    assert plots.pareto_plot(comparison).alt == "Accuracy against parameters; not beaten: a, b, d"
+
+
+def test_saved_as_png(tmp_path):
+    paths = save_plots(record(images=200, classes=CIFAR), tmp_path / "plots")
+    assert len(paths) == 7
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+            assert min(image.size) > 200
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(path.name for path in paths)
