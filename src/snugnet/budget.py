@@ -120,8 +120,8 @@ def _size_mb(model: nn.Module) -> float:
 
 
 def _bytes_int8(model: nn.Module, card: Card) -> int:
-    """Weights of convolutions and linear layers at one byte; an fp32 scale and bias for each output channel, batch norms
-    folded into them; and the header."""
+    """Weights of convolutions and linear layers at one byte; an fp32 scale and bias for each output channel, batch
+    norms folded into them; and the header."""
     counted = [module for module in model.modules() if isinstance(module, COUNTED)]
     weights = sum(module.weight.numel() for module in counted)
     channels = sum(module.weight.shape[0] for module in counted)
@@ -187,7 +187,7 @@ def _trace(model: ResNet, spec: ModelSpec) -> tuple[list[Layer], int]:
 
 
 def excess(cost: Cost, budget: Budget) -> dict[str, float]:
-    """How far each measure is outside: positive above its limit, negative below its floor; empty when the design fits."""
+    """How far each measure is outside: positive above its limit, negative below its floor; empty when all fit."""
     over = {name: getattr(cost, name) - limit for name, limit in budget.limits().items()}
     under = {name: getattr(cost, name) - low for name, low in budget.floor.items()}
     return {name: d for name, d in over.items() if d > 0} | {name: d for name, d in under.items() if d < 0}

@@ -18,7 +18,7 @@ from snugnet.units import show_bytes
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: `fixed` for weights, gradients, optimiser and average; `per_image` for what backward needs of one image."""
+    """Bytes: `fixed` for weights, gradients, optimiser and average; `per_image` for what backward needs."""
 
     fixed: int
     per_image: int

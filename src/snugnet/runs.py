@@ -82,7 +82,7 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps every other process from writing here. Raises RunLocked. The system frees the lock of a dead process."""
+        """Keeps every other process from writing here; the system frees the lock of a dead one. Raises RunLocked."""
         try:
             import fcntl
         except ImportError:  # no such locks on this system

@@ -43,7 +43,9 @@ def check(
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, or a recipe, whose augmentation is then shown.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A data set, or a recipe, whose augmentation is then shown.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("samples.png"),
     as_json: Json = False,
 ) -> None:
@@ -73,6 +75,8 @@ def _print_check(found: Any) -> None:
     out.print(table)
     out.print("sizes: " + ", ".join(f"{size} ({count:,})" for size, count in found.sizes.items()))
     for problem in found.problems:
-        out.print(f"{problem.severity}: {problem.subject}: {problem.message}: {problem.remedy}", soft_wrap=True, markup=False)
+        out.print(
+            f"{problem.severity}: {problem.subject}: {problem.message}: {problem.remedy}", soft_wrap=True, markup=False
+        )
     if not found.problems:
         out.print("No problem found.")

@@ -83,7 +83,9 @@ def plan(
     recipe: Recipe,
     budget: BudgetText = None,
     against: Annotated[str | None, typer.Option(help="Another recipe: print the change in percent.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Predict the memory that training takes at this batch size.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Predict the memory that training takes at this batch size.")
+    ] = None,
     data: Data = None,
     overrides: Overrides = None,
     as_json: Json = False,
@@ -213,7 +215,11 @@ def _as_recipe(experiment: Experiment, like: str, budget: str) -> dict[str, Any]
     """What stands in the new file: only what differs from the defaults, and where it came from."""
     kept = experiment.plain(exclude_defaults=True, exclude={"name", "command", "hardware", "time", "purpose", "source"})
     kept.get("budget", {}).pop("floor", None)
-    return {"purpose": f"the widest net like {like} within {budget}", "source": f"snug design --budget {budget} --like {like}", **kept}
+    return {
+        "purpose": f"the widest net like {like} within {budget}",
+        "source": f"snug design --budget {budget} --like {like}",
+        **kept,
+    }
 
 
 def _print_plan(document: dict[str, Any], held_to: Budget) -> None:

@@ -36,7 +36,9 @@ class Display:
             self._live.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live:
             self._live.__exit__(kind, error, trace)
 
@@ -84,5 +86,7 @@ class Display:
             table.add_row(f"{row.epoch}/{self._epochs}", f"{row.train_loss:.4f}", val, f"{row.images_per_second:,.0f}")
         if self._step:
             step = self._step
-            table.add_row(f"{step.epoch}/{self._epochs}", f"{step.loss():.4f}", f"step {step.step}/{step.steps}", "", style="dim")
+            table.add_row(
+                f"{step.epoch}/{self._epochs}", f"{step.loss():.4f}", f"step {step.step}/{step.steps}", "", style="dim"
+            )
         return table

@@ -86,7 +86,7 @@ def report(
 
 
 def verify(run: RunPath, as_json: Json = False) -> None:
-    """Hold a run against the [expect] table of its recipe; exit 5 when it falls short.
+    """Hold a run against what its recipe expects; exit 5 when it falls short.
 
     Example: snug verify runs/snugnet-quickstart-001
     """
@@ -99,7 +99,9 @@ def verify(run: RunPath, as_json: Json = False) -> None:
     else:
         for check in checks:
             mark = "[green]ok[/]  " if check["ok"] else "[red]short[/]"
-            out.print(f"{mark} {check['name']}: expected {check['expected']}, measured {check['measured']}", soft_wrap=True)
+            out.print(
+                f"{mark} {check['name']}: expected {check['expected']}, measured {check['measured']}", soft_wrap=True
+            )
     if not ok:
         short = ", ".join(check["name"] for check in checks if not check["ok"])
         raise GateFailed(f"{run}: falls short of its recipe's [expect] in {short}; see the lines above")
@@ -114,13 +116,14 @@ def write_run_report(path: Path) -> Path:
 def _print_scores(result: dict[str, Any], split: str) -> None:
     low, high = result["accuracy_interval"]
     out.print(
-        f"[bold]{split} accuracy {units.show_percent(result['accuracy'])}[/] (95 % interval {100 * low:.2f} to {100 * high:.2f} %, "
-        f"{result['images']:,} images), top-5 {units.show_percent(result['top5'])}, loss {result['loss']:.4f}",
+        f"[bold]{split} accuracy {units.show_percent(result['accuracy'])}[/] "
+        f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %, {result['images']:,} images), "
+        f"top-5 {units.show_percent(result['top5'])}, loss {result['loss']:.4f}",
         soft_wrap=True,
     )
     out.print(
-        f"macro precision {result['macro_precision']:.4f}, recall {result['macro_recall']:.4f}, F1 {result['macro_f1']:.4f}, "
-        f"expected calibration error {units.show_percent(result['ece'])}",
+        f"macro precision {result['macro_precision']:.4f}, recall {result['macro_recall']:.4f}, "
+        f"F1 {result['macro_f1']:.4f}, expected calibration error {units.show_percent(result['ece'])}",
         soft_wrap=True,
     )
     table = Table(title="per class")

@@ -55,7 +55,9 @@ def main() -> None:
         errors.print(f"[bold red]{type(error).__name__}[/]:", _plain(str(error)), soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        errors.print("Interrupted: a run that had begun is kept up to its last checkpoint; `snug resume RUN` goes on with it.")
+        errors.print(
+            "Interrupted: a run that had begun is kept up to its last checkpoint; `snug resume RUN` goes on with it."
+        )
         sys.exit(130)
     except BrokenPipeError:  # the reader of stdout has gone, as in `snug recipes | head`
         sys.stderr.close()

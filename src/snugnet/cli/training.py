@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from snugnet.recipe import Recipe as LoadedRecipe
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-StopAfter = Annotated[str | None, typer.Option("--stop-after", help="End cleanly after this long (50m, 1.5h), to be resumed.")]
+StopAfter = Annotated[
+    str | None, typer.Option("--stop-after", help="End cleanly after this long (50m, 1.5h), to be resumed.")
+]
 Record = Annotated[bool, typer.Option("--record", help="Add the result to results/ledger.jsonl.")]
 LEDGER = Path("results/ledger.jsonl")
 
@@ -93,19 +95,23 @@ def demo(as_json: Json = False) -> None:
     """
     from snugnet import recipe as recipes
     from snugnet import runs
-    from snugnet.data.sources import is_available
+    from snugnet.data.sources import locate
     from snugnet.errors import StorageError
 
     try:
-        found = is_available("cifar10")
-        why = ""
+        found, why = locate("cifar10") is not None, ""
     except StorageError as error:
         found, why = False, str(error)
     dataset, name = ("cifar10", "snugnet/quickstart") if found else ("digits", "snugnet/digits")
     if not found:
-        errors.print(f"CIFAR-10 is not on disk and cannot be had ({why}). The demo uses scikit-learn's 8x8 digits.", soft_wrap=True)
+        errors.print(
+            f"CIFAR-10 is not on disk and cannot be had ({why}). The demo uses scikit-learn's 8x8 digits.",
+            soft_wrap=True,
+        )
     loaded = recipes.load(name)
-    errors.print(f"[bold]snug demo[/]: {name} on {dataset}. {loaded.experiment.purpose}. Takes {loaded.experiment.time}.")
+    errors.print(
+        f"[bold]snug demo[/]: {name} on {dataset}. {loaded.experiment.purpose}. Takes {loaded.experiment.time}."
+    )
     path = runs.free_path(Path("runs"), "demo")
     summary = _train_one(loaded, path, _controls(loaded.experiment, "auto", None), force=False)
     if as_json:
@@ -158,7 +164,9 @@ def _resume_one(path: Path, experiment: Experiment, controls: Controls) -> dict[
     return summary
 
 
-def _train_seeds(loaded: LoadedRecipe, root: Path, count: int, controls: Controls, *, force: bool) -> list[dict[str, Any]]:
+def _train_seeds(
+    loaded: LoadedRecipe, root: Path, count: int, controls: Controls, *, force: bool
+) -> list[dict[str, Any]]:
     """Seeds from the recipe's on, each a run of its own in root; those that exist are gone on with."""
     import dataclasses
     import time
@@ -204,7 +212,9 @@ def _finish(summaries: list[dict[str, Any]], path: Path, *, record: bool, as_jso
     if mean is None:
         return None
     spread = "" if std is None else f" ± {100 * std:.2f}"
-    return out.print(f"[bold]test accuracy {100 * mean:.2f}{spread} %[/] (n={len(summaries)}), last epoch, shipped file")
+    return out.print(
+        f"[bold]test accuracy {100 * mean:.2f}{spread} %[/] (n={len(summaries)}), last epoch, shipped file"
+    )
 
 
 def _spread(accuracies: list[float | None]) -> tuple[float | None, float | None]:
@@ -223,11 +233,9 @@ def _print_result(summary: dict[str, Any], path: Path) -> None:
         low, high = test["accuracy_interval"]
         out.print(
             f"[bold]test accuracy {units.show_percent(test['accuracy'])}[/] "
-            f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %, {summary['weights']} weights, epoch {summary['epoch']}), "
-            f"{summary['params']:,} parameters, {summary['bytes']:,} B, {units.show_seconds(summary['seconds'])}",
+            f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %; {summary['weights']} weights, "
+            f"epoch {summary['epoch']}), {summary['params']:,} parameters, {summary['bytes']:,} B, {units.show_seconds(summary['seconds'])}",
             soft_wrap=True,
         )
     out.print(f"Report: {path / 'report.html'}", soft_wrap=True)
     out.print(f"Next:   snug evaluate {path}  ·  snug compare {path} OTHER_RUN", soft_wrap=True)
-
-

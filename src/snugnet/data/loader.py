@@ -35,8 +35,8 @@ class Normalize:
 class TrainLoader:
     """Shuffled, augmented batches of a split that lies on the device.
 
-    Order and draws are functions of (seed, epoch, step) alone, so that an epoch may be entered at any step. A last batch
-    of one image is left out: batch norm has nothing to learn from it.
+    Order and draws are functions of (seed, epoch, step) alone, so that an epoch may be entered at any step. A last
+    batch of one image is left out: batch norm has nothing to learn from it.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 
-from snugnet.data.cifar import LAYOUTS, Cifar, layout_of
+from snugnet.data.cifar import LAYOUTS, PUBLISHED, Cifar, layout_of
 from snugnet.data.config import DataConfig
 from snugnet.data.digits import Digits
 from snugnet.data.download import Report, fetch, silent
@@ -35,7 +35,12 @@ NAMED: Mapping[str, Callable[[Report], Source]] = {
 
 
 def locate(name: str, report: Report = silent) -> Path:
-    """The folder of `cifar10` or `cifar100`: in $SNUG_DATA, ./data or the cache, else downloaded.
+    """The folder of `cifar10` or `cifar100`, on disk or else downloaded."""
+    return on_disk(name) or fetch(name, report)
+
+
+def on_disk(name: str) -> Path | None:
+    """Where `cifar10` or `cifar100` lies: in $SNUG_DATA, ./data or the cache; None where it does not.
 
     Each of these may be the folder itself or hold it, in the Python or the binary version.
     """
@@ -44,7 +49,7 @@ def locate(name: str, report: Report = silent) -> Path:
         layout = layout_of(place)
         if layout is not None and layout.name == name:
             return place
-    return fetch(name, report)
+    return None
 
 
 def resolve(name: str, image_size: int | None = None, report: Report = silent) -> Source:
@@ -71,6 +76,9 @@ def open_source(config: DataConfig, report: Report = silent) -> Source:
 
 
 def describe(config: DataConfig) -> DataInfo:
+    """What a net must know of the data. A named set needs not be there for it: a design is priced before any download."""
+    if config.name in PUBLISHED and on_disk(config.name) is None:
+        return DataInfo(config.name, PUBLISHED[config.name], channels=3, image_size=32)
     return open_source(config).describe()
 
 

@@ -14,7 +14,8 @@ def whiten(conv: nn.Module, images: Tensor) -> None:
     """Sets the filters of `conv` so that the patches of `images` (N, C, H, W) come out with unit covariance: the
     eigenvectors of the patches' covariance over the root of their eigenvalues, the strongest first, then their
     negatives. The bias becomes 0."""
-    assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
     patches = F.unfold(images, conv.kernel_size).transpose(1, 2).flatten(0, 1)
     covariance = patches.T @ patches / len(patches)
     values, vectors = torch.linalg.eigh(covariance.double())

@@ -1,7 +1,7 @@
 """The training loop: an iterator of facts. It reads no file, prints nothing and never sees the test split.
 
-Every value needed to go on is in `state()`, a tree of dicts, lists, numbers and tensors; whoever iterates may take it at
-any step. `fit` entered with such a state continues bitwise as if it had never stopped.
+Every value needed to go on is in `state()`, a tree of dicts, lists, numbers and tensors; whoever iterates may take it
+at any step. `fit` entered with such a state continues bitwise as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def fit(
     compute: Compute,
     state: State | None = None,
 ) -> Iterator[Step | Epoch]:
-    """Trains `model` in place. Yields after every batch and every epoch. Raises Diverged on a loss that is not finite."""
+    """Trains `model` in place. Yields after every batch and every epoch. Raises Diverged on a non-finite loss."""
     learner = Learner(model, config, compute)
     if state is not None:
         learner.load(state)
@@ -162,8 +162,9 @@ def _check_finite(losses: Tensor, epoch: int, config: TrainConfig) -> None:
         return
     step = int((~losses.isfinite()).nonzero()[0]) + 1
     raise Diverged(
-        f"epoch {epoch + 1}, step {step}: the loss must be finite, but is {losses[step - 1].item()}; lower train.optimizer.lr "
-        f"(now {config.optimizer.lr:g}), lengthen train.schedule.warmup_epochs, or set train.clip_norm = 1.0"
+        f"epoch {epoch + 1}, step {step}: the loss must be finite, but is {losses[step - 1].item()}; lower "
+        f"train.optimizer.lr (now {config.optimizer.lr:g}), lengthen train.schedule.warmup_epochs, "
+        "or set train.clip_norm = 1.0"
     )
 
 
