@@ -75,7 +75,7 @@ class Budget(Frozen):
     bytes: Size | None = None
     size_mb: Annotated[float, Field(gt=0)] | None = None
     peak_activation_bytes: Size | None = None
-    floor: dict[str, float] = Field(default_factory=dict)
+    floor: dict[str, float] | None = None
 
     def limits(self) -> dict[str, float]:
         return {name: limit for name in MEASURES if (limit := getattr(self, name)) is not None}
@@ -189,7 +189,7 @@ def _trace(model: ResNet, spec: ModelSpec) -> tuple[list[Layer], int]:
 def excess(cost: Cost, budget: Budget) -> dict[str, float]:
     """How far each measure is outside: positive above its limit, negative below its floor; empty when all fit."""
     over = {name: getattr(cost, name) - limit for name, limit in budget.limits().items()}
-    under = {name: getattr(cost, name) - low for name, low in budget.floor.items()}
+    under = {name: getattr(cost, name) - low for name, low in (budget.floor or {}).items()}
     return {name: d for name, d in over.items() if d > 0} | {name: d for name, d in under.items() if d < 0}
 
 
@@ -204,16 +204,13 @@ def show(name: str, value: float) -> str:
 def check(cost: Cost, budget: Budget, what: str = "the design") -> None:
     """Raises OverBudget, naming the excess of every measure to one unit."""
     lines = []
+    limits, floor = budget.limits(), budget.floor or {}
     for name, distance in excess(cost, budget).items():
-        used = show(name, getattr(cost, name))
+        used, away = show(name, getattr(cost, name)), _bare(name, abs(distance))
         if distance > 0:
-            lines.append(
-                f"{what} is {used}, {_bare(name, distance)} over the budget of {_bare(name, budget.limits()[name])}"
-            )
+            lines.append(f"{what} is {used}, {away} over the budget of {_bare(name, limits[name])}")
         else:
-            lines.append(
-                f"{what} is {used}, {_bare(name, -distance)} under the floor of {_bare(name, budget.floor[name])}"
-            )
+            lines.append(f"{what} is {used}, {away} under the floor of {_bare(name, floor[name])}")
     if lines:
         raise OverBudget("\n".join(lines))
 

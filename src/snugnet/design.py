@@ -50,7 +50,7 @@ def _budget(limits: dict[str, Any], floor: dict[str, float]) -> Budget:
         read = {name: readers.get(name, units.parse_bytes)(value) for name, value in limits.items()}
     except ValueError as error:
         raise RecipeError(f"--budget: {error}") from error
-    return Budget.parse({**read, "floor": floor})
+    return Budget.parse({**read, "floor": floor or None})
 
 
 def widened(card: Card, width: float) -> Card:

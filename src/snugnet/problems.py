@@ -59,7 +59,7 @@ def _walk(model: type[BaseModel], location: Sequence[int | str]) -> tuple[Locati
 def _tags(kind: type[BaseModel]) -> set[str]:
     """What pydantic puts into a location to name this member of a union; no key of a recipe is called so."""
     discriminator = kind.model_fields.get("op")
-    return {kind.__name__, str(discriminator.default)} if discriminator else {kind.__name__}
+    return {kind.__name__, *(get_args(discriminator.annotation) if discriminator else ())}
 
 
 def _inside(kind: Any, part: int | str) -> list[Any]:

@@ -214,7 +214,6 @@ def _memory(card: Card, experiment: Experiment, batch: int) -> int:
 def _as_recipe(experiment: Experiment, like: str, budget: str) -> dict[str, Any]:
     """What stands in the new file: only what differs from the defaults, and where it came from."""
     kept = experiment.plain(exclude_defaults=True, exclude={"name", "command", "hardware", "time", "purpose", "source"})
-    kept.get("budget", {}).pop("floor", None)
     return {
         "purpose": f"the widest net like {like} within {budget}",
         "source": f"snug design --budget {budget} --like {like}",

@@ -26,7 +26,7 @@ def draw(images: Tensor, low: int, high: int, generator: Generator) -> Tensor:
 class Flip(Frozen):
     """Mirror with probability `p` (avvari24, durga25, patil25, aswani22: horizontal, 0.5)."""
 
-    op: Literal["flip"] = "flip"
+    op: Literal["flip"]
     p: Probability = 0.5
     axis: Literal["horizontal", "vertical"] = "horizontal"
 
@@ -38,7 +38,7 @@ class Flip(Frozen):
 class Crop(Frozen):
     """Shift by up to `padding` pixels each way: pad, then cut a window of the old size."""
 
-    op: Literal["crop"] = "crop"
+    op: Literal["crop"]
     padding: Annotated[int, Field(ge=1, le=128)] = 4
     fill: Literal["zero", "reflect"] = "zero"
 
@@ -71,7 +71,7 @@ def reflect_pad(images: Tensor, padding: int) -> Tensor:
 class Cutout(Frozen):
     """Zeroes `holes` squares of side `size`, centred anywhere, clipped at the borders (durga25: one of 16)."""
 
-    op: Literal["cutout"] = "cutout"
+    op: Literal["cutout"]
     size: Annotated[int, Field(ge=1, le=1024)] = 16
     holes: Annotated[int, Field(ge=1, le=64)] = 1
 
