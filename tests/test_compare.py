@@ -74,7 +74,7 @@ def test_verdict_not_settled():
     got = compare([*seeds("a", [0.90, 0.92]), *seeds("b", [0.94, 0.91], first=5)]).tests[0]
     assert got.verdict.startswith(
         "not settled: b leads a by 1.50 points (Welch's t-test, n = 2 and 2, p = 0.504); "
-        "about 11 more seeds of each would. On the same images: "
+        "about 11 more of each would settle it. On the same images: "
     )
 
 
@@ -137,3 +137,11 @@ def test_missing_predictions_are_said():
     run.stored.clear()
     with pytest.raises(ArtifactError, match=r"^runs/a: no predictions on test$"):
         compare([run])
+
+
+def test_verdict_of_equal_means():
+    got = compare([*seeds("a", [0.90, 0.92]), *seeds("b", [0.92, 0.90])]).tests[0]
+    assert got.verdict.startswith(
+        "not settled: a and b are equal (paired t-test, n = 2 and 2, p = 1.000); "
+        "no practical number of seeds would settle it. On the same images: "
+    )

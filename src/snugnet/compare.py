@@ -255,9 +255,8 @@ def verdict(a: Group, b: Group, images: ImageTest | None, seeds: SeedTest | None
 def over_seeds(a: Group, b: Group, test: SeedTest | None) -> str:
     points = 100 * abs(b.mean - a.mean)
     better, worse = (b.name, a.name) if b.mean > a.mean else (a.name, b.name)
-    lead = (
-        f"{better} leads {worse} by {points:.2f} points" if points > NO_SPREAD else f"{a.name} and {b.name} are equal"
-    )
+    equal = f"{a.name} and {b.name} are equal"
+    lead = f"{better} leads {worse} by {points:.2f} points" if points > NO_SPREAD else equal
     if test is None:
         return f"not settled: {lead}, with {a.n} and {b.n} seeds; train at least 2 of each"
     if test.p is None:
@@ -265,8 +264,8 @@ def over_seeds(a: Group, b: Group, test: SeedTest | None) -> str:
     by = f"({test.method}, n = {test.n[0]} and {test.n[1]}, {show_p(test.p)})"
     if test.p < ALPHA:
         return f"{better} is better than {worse} by {points:.2f} points {by}"
-    more = f"about {test.more_seeds} more seeds of each" if test.more_seeds else "no sensible number of seeds"
-    return f"not settled: {lead} {by}; {more} would"
+    more = f"about {test.more_seeds} more of each" if test.more_seeds else "no practical number of seeds"
+    return f"not settled: {lead} {by}; {more} would settle it"
 
 
 def over_images(a: Group, b: Group, test: ImageTest) -> str:
