@@ -35,7 +35,7 @@ def recipes(as_json: Json = False) -> None:
     """
     from snugnet import recipe
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in recipe.builtin_names():
         experiment = recipe.load(name).experiment
         _, cost = _priced(experiment)
@@ -56,12 +56,10 @@ def recipes(as_json: Json = False) -> None:
         table.add_column(column, justify="left" if column == "recipe" else "right", no_wrap=True)
     table.add_column("purpose", overflow="fold")
     for row in rows:
-        shown = [units.show_percent(v) if (v := row[key]) is not None else "–" for key in _ACCURACIES]
+        accuracies = [row["published_accuracy"], row["measured_accuracy"]]
+        shown = ["–" if value is None else units.show_percent(value) for value in accuracies]
         table.add_row(row["name"], f"{row['params']:,}", *shown, row["purpose"])
     return out.print(table)
-
-
-_ACCURACIES = ("published_accuracy", "measured_accuracy")
 
 
 def show(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:

@@ -234,7 +234,8 @@ def _print_result(summary: dict[str, Any], path: Path) -> None:
         out.print(
             f"[bold]test accuracy {units.show_percent(test['accuracy'])}[/] "
             f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %; {summary['weights']} weights, "
-            f"epoch {summary['epoch']}), {summary['params']:,} parameters, {summary['bytes']:,} B, {units.show_seconds(summary['seconds'])}",
+            f"epoch {summary['epoch']}), {summary['params']:,} parameters, {summary['bytes']:,} B, "
+            f"{units.show_seconds(summary['seconds'])}",
             soft_wrap=True,
         )
     out.print(f"Report: {path / 'report.html'}", soft_wrap=True)

@@ -76,7 +76,7 @@ def open_source(config: DataConfig, report: Report = silent) -> Source:
 
 
 def describe(config: DataConfig) -> DataInfo:
-    """What a net must know of the data. A named set needs not be there for it: a design is priced before any download."""
+    """What a net must know of the data. A named set needs not be there: a design is priced before any download."""
     if config.name in PUBLISHED and on_disk(config.name) is None:
         return DataInfo(config.name, PUBLISHED[config.name], channels=3, image_size=32)
     return open_source(config).describe()
