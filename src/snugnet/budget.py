@@ -140,7 +140,7 @@ class _LiveTensors(TorchDispatchMode):
     """Follows which tensors are alive while a net runs; `peak` is the largest sum of their bytes."""
 
     def __init__(self, *present: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._fixed = {StorageWeakRef(tensor.untyped_storage()).cdata for tensor in present}
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
         self.peak = 0
