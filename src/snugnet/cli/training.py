@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snugnet import units
+from snugnet.cli import STARTED
 from snugnet.cli.console import Data, Json, Overrides, errors, out, print_json
 from snugnet.cli.designing import BudgetText, Recipe, limits
 from snugnet.cli.display import Display
@@ -124,7 +125,6 @@ def demo(as_json: Json = False) -> None:
 def _controls(experiment: Experiment, device_name: str, stop_after: str | None) -> Controls:
     """Says on which device and in which precision, and prepares the wish to stop."""
     from snugnet import device, environment
-    from snugnet.cli.main import STARTED
     from snugnet.pipeline import Controls
     from snugnet.stopping import Stopper
 
