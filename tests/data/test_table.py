@@ -46,7 +46,12 @@ def test_the_test_split_does_not_depend_on_the_order_of_the_lines(table: Path):
 
 
 def test_a_split_column_is_followed(pets: Path):
-    lines = ["train/cat/0.png,cat,train", "train/dog/0.png,dog,train", "train/dog/1.png,dog,val", "test/cat/0.png,cat,test"]
+    lines = [
+        "train/cat/0.png,cat,train",
+        "train/dog/0.png,dog,train",
+        "train/dog/1.png,dog,val",
+        "test/cat/0.png,cat,test",
+    ]
     path = write(pets / "a.csv", "path,label,split", *lines)
     names = {split: source(path).read(split).names for split in ("train", "val", "test")}
     assert names == {
@@ -99,7 +104,9 @@ def test_all_wrong_lines_are_said_at_once(pets: Path):
 
 def test_a_class_that_is_not_in_train(pets: Path):
     lines = ["train/cat/0.png,cat,train", "train/cat/1.png,kitten,train", "test/dog/0.png,dog,test"]
-    refused(write(pets / "a.csv", "path,label,split", *lines), r"class 'dog' is in test and not in train: add images of it")
+    refused(
+        write(pets / "a.csv", "path,label,split", *lines), r"class 'dog' is in test and not in train: add images of it"
+    )
 
 
 def test_a_csv_that_is_no_text(pets: Path):
