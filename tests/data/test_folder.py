@@ -78,12 +78,14 @@ def test_what_is_no_class_is_skipped_and_said(pets: Path, picture):
 def test_what_is_no_image_is_skipped_and_said(pets: Path, picture):
     picture(pets / "train" / "cat" / "more" / "a.png")
     (pets / "train" / "cat" / "a.txt").touch()
+    (pets / "train" / "cat" / "b.png").symlink_to("nowhere")
     for hidden in ("._0.png", ".DS_Store", "Thumbs.db"):
         (pets / "train" / "cat" / hidden).touch()
     assert len(source(pets).read("train")) == 20
     assert notes(pets) == [
-        "train/cat/a.txt: a file whose ending is no image's was skipped: move or rename its images",
-        "train/cat/more: a folder inside a class was skipped: move or rename its images",
+        "train/cat/a.txt: a file whose ending is no image's was skipped: move, rename or remove it",
+        "train/cat/b.png: a broken link was skipped: move, rename or remove it",
+        "train/cat/more: a folder inside a class was skipped: move, rename or remove it",
     ]
 
 
@@ -118,6 +120,14 @@ def test_a_folder_without_train(tmp_path: Path, picture):
 def test_a_train_folder_without_classes(tmp_path: Path):
     (tmp_path / "train").mkdir()
     refused(tmp_path, r": train has no classes: move its images into train/<class>$")
+
+
+def test_a_folder_that_cannot_be_read(pets: Path, monkeypatch: pytest.MonkeyPatch):
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    refused(pets, r"pets/train: cannot be read \(Permission denied\): check the folder and its permissions$")
 
 
 def test_all_problems_are_said_at_once_up_to_ten(pets: Path):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tiny_data import CLASSES, TinyCifar
 
+from snugnet.data import sources
 from snugnet.data.config import DataConfig
 from snugnet.data.images import DataInfo
 from snugnet.data.sources import NAMED, describe, locate, read
@@ -35,6 +36,12 @@ def test_snug_data_may_be_the_folder_itself(tiny: TinyCifar, monkeypatch: pytest
     assert locate("cifar10") == folder
     with pytest.raises(StorageError, match=r"^cifar100: SNUG_OFFLINE=1 forbids downloads: set SNUG_DATA"):
         locate("cifar100")
+
+
+def test_what_is_nowhere_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sources, "fetch", lambda name, _: TinyCifar(tmp_path / f"downloaded {name}").write_python())
+    assert describe(DataConfig(name="cifar10")) == DataInfo(*CIFAR10)
+    assert locate("cifar100").parent == tmp_path / "downloaded cifar100"
 
 
 def test_snug_data_must_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -109,6 +109,12 @@ def test_a_shape_that_does_not_fit_its_data(tmp_path: Path):
         unpickle.read(tmp_path / "p")
 
 
+def test_an_array_of_something_else_than_bytes(tmp_path: Path):
+    (tmp_path / "p").write_bytes(PYTHON_2.replace(b"T\x06\x00\x00\x00\x00\x01\x02\x03\x04\x05", b"]"))
+    with pytest.raises(DataError, match=r"an array in it has no plain data"):
+        unpickle.read(tmp_path / "p")
+
+
 def test_a_forged_memo_index_takes_no_memory(tmp_path: Path):
     (tmp_path / "p").write_bytes(b"\x80\x02}r\xff\xff\xff\x7f.")
     assert unpickle.read(tmp_path / "p") == {}
