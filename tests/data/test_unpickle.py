@@ -115,6 +115,12 @@ def test_an_array_of_something_else_than_bytes(tmp_path: Path):
         unpickle.read(tmp_path / "p")
 
 
+def test_a_shape_of_something_else_than_numbers(tmp_path: Path):
+    (tmp_path / "p").write_bytes(PYTHON_2.replace(b"K\x02K\x03\x86", b"J\xff\xff\xff\x7fK\x03\x85\x86"))
+    with pytest.raises(DataError, match=r"an array in it has no plain shape"):
+        unpickle.read(tmp_path / "p")
+
+
 def test_a_forged_memo_index_takes_no_memory(tmp_path: Path):
     (tmp_path / "p").write_bytes(b"\x80\x02}r\xff\xff\xff\x7f.")
     assert unpickle.read(tmp_path / "p") == {}
