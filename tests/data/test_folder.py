@@ -141,7 +141,7 @@ def test_all_problems_are_said_at_once_up_to_ten(pets: Path):
 def test_images_that_differ_in_size_need_image_size(pets: Path, picture):
     picture(pets / "train" / "dog" / "3.png", size=(9, 9))
     words = (
-        r"pets: images differ in size \(0.png is 8×8, 3.png is 9×9\): "
+        r"pets: images differ in size \(the first is 8×8, 3.png is 9×9\): "
         r"set data.image_size to the side they shall be resized to$"
     )
     with pytest.raises(DataError, match=words):
