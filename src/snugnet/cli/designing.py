@@ -10,6 +10,7 @@ from rich.table import Table
 
 from snugnet import units
 from snugnet.cli.console import Data, Json, Overrides, errors, out, print_json
+from snugnet.cli.display import bar
 from snugnet.errors import OverBudget
 
 if TYPE_CHECKING:
@@ -258,7 +259,4 @@ def _share(document: dict[str, Any], key: str) -> str:
     limit = document["budget"].get("bytes" if key == "bytes_fp32" else key)
     if not limit:
         return ""
-    share = document[key] / limit
-    filled = min(20, round(20 * share))
-    colour = "green" if share <= 1 else "red"
-    return f"[{colour}]{'█' * filled}{'░' * (20 - filled)}[/] {100 * share:.1f} % of {limit:,}"
+    return f"{bar(document[key] / limit)} of {limit:,}"
