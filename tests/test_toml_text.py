@@ -47,6 +47,10 @@ def test_values_come_before_tables_and_remarks_behind_values():
     )
 
 
+def test_empty_tables_and_lists():
+    assert toml_text.inline([{}, {"a": {}, "b": []}]) == "[{}, { a = {}, b = [] }]"
+
+
 @pytest.mark.parametrize("name", recipe.builtin_names())
 def test_what_show_prints_is_the_same_experiment(name):
     loaded = recipe.load(name, ["model.stem.pool.kernel=1", "train.schedule.warmup_epochs=1"])

@@ -10,7 +10,7 @@ from typing import Any
 
 def inline(value: Any) -> str:
     """A value on one line: tables as { a = 1 }, lists as [1, 2]."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         return "{ " + ", ".join(f"{_key(key)} = {inline(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(inline, value)) + "]"
