@@ -9,6 +9,7 @@ COUNT = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 BYTES = {"": 1, "B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
+LARGEST = 1e18
 _QUANTITY = re.compile(r"\s*([0-9][0-9_,]*\.?[0-9]*)\s*([A-Za-z]*|%)\s*")
 
 
@@ -18,7 +19,10 @@ def parse(text: str | int | float, table: Mapping[str, float], what: str) -> flo
     if match is None or match[2] not in table:
         known = ", ".join(unit for unit in table if unit)
         raise ValueError(f"{what} must be a number, or a number with one of {known}; got {str(text)!r}")
-    return float(match[1].replace(",", "").replace("_", "")) * table[match[2]]
+    number = float(match[1].replace(",", "").replace("_", "")) * table[match[2]]
+    if number > LARGEST:
+        raise ValueError(f"{what} must be at most {LARGEST:g}; got {str(text)[:20]!r}...")
+    return number
 
 
 def parse_count(text: str | int | float) -> int:
