@@ -127,6 +127,15 @@ def test_an_empty_binary_batch(tiny: TinyCifar):
         Cifar(folder, BINARY).read("test")
 
 
+def test_a_binary_batch_that_cannot_be_read(tiny: TinyCifar, monkeypatch: pytest.MonkeyPatch):
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(np, "fromfile", denied)
+    with pytest.raises(DataError, match=r"test_batch.bin: cannot be read \(Permission denied\)" + ARCHIVE):
+        Cifar(tiny.write_binary(), BINARY).read("test")
+
+
 def test_a_missing_batch(tiny: TinyCifar):
     folder = tiny.write_python()
     (folder / "data_batch_3").unlink()

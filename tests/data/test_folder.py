@@ -78,12 +78,14 @@ def test_what_is_no_class_is_skipped_and_said(pets: Path, picture):
 def test_what_is_no_image_is_skipped_and_said(pets: Path, picture):
     picture(pets / "train" / "cat" / "more" / "a.png")
     (pets / "train" / "cat" / "a.txt").touch()
+    (pets / "train" / "cat" / "b.png").symlink_to("nowhere")
     for hidden in ("._0.png", ".DS_Store", "Thumbs.db"):
         (pets / "train" / "cat" / hidden).touch()
     assert len(source(pets).read("train")) == 20
     assert notes(pets) == [
-        "train/cat/a.txt: a file whose ending is no image's was skipped: move or rename its images",
-        "train/cat/more: a folder inside a class was skipped: move or rename its images",
+        "train/cat/a.txt: a file whose ending is no image's was skipped: move, rename or remove it",
+        "train/cat/b.png: a broken link was skipped: move, rename or remove it",
+        "train/cat/more: a folder inside a class was skipped: move, rename or remove it",
     ]
 
 
@@ -120,6 +122,14 @@ def test_a_train_folder_without_classes(tmp_path: Path):
     refused(tmp_path, r": train has no classes: move its images into train/<class>$")
 
 
+def test_a_folder_that_cannot_be_read(pets: Path, monkeypatch: pytest.MonkeyPatch):
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    refused(pets, r"pets/train: cannot be read \(Permission denied\): check the folder and its permissions$")
+
+
 def test_all_problems_are_said_at_once_up_to_ten(pets: Path):
     for k in range(12):
         (pets / "train" / f"class {k:02}").mkdir()
@@ -131,7 +141,7 @@ def test_all_problems_are_said_at_once_up_to_ten(pets: Path):
 def test_images_that_differ_in_size_need_image_size(pets: Path, picture):
     picture(pets / "train" / "dog" / "3.png", size=(9, 9))
     words = (
-        r"pets: images differ in size \(0.png is 8×8, 3.png is 9×9\): "
+        r"pets: images differ in size \(the first is 8×8, 3.png is 9×9\): "
         r"set data.image_size to the side they shall be resized to$"
     )
     with pytest.raises(DataError, match=words):

@@ -22,6 +22,8 @@ BudgetText = Annotated[
     str | None, typer.Option("--budget", help="Limits: params=5M,bytes=1MB,macs=40M; or a window: size_mb=RECIPE±2%.")
 ]
 
+PURPOSE_WIDTH = 130  # columns of a terminal from which there is room for a sentence
+
 
 def register(app: typer.Typer) -> None:
     for command in (recipes, show, plan, design):
@@ -54,11 +56,13 @@ def recipes(as_json: Json = False) -> None:
     table = Table(caption="published: as a paper prints it · measured: by us, test split, last epoch, shipped file")
     for column in ("recipe", "parameters", "published", "measured"):
         table.add_column(column, justify="left" if column == "recipe" else "right", no_wrap=True)
-    table.add_column("purpose", overflow="fold")
+    is_wide = out.width >= PURPOSE_WIDTH
+    if is_wide:
+        table.add_column("purpose")
     for row in rows:
         accuracies = [row["published_accuracy"], row["measured_accuracy"]]
         shown = ["–" if value is None else units.show_percent(value) for value in accuracies]
-        table.add_row(row["name"], f"{row['params']:,}", *shown, row["purpose"])
+        table.add_row(row["name"], f"{row['params']:,}", *shown, *([row["purpose"]] if is_wide else []))
     return out.print(table)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import combinations
 from pathlib import Path
 
 from PIL import Image
@@ -149,7 +150,7 @@ def _imbalance(name: str, images: dict[Split, dict[str, int]]) -> Iterator[Probl
         most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
         if counts[most] > IMBALANCE * counts[least]:
             message = f"{split} has {counts[most]:,} images of {most!r} and {counts[least]:,} of {least!r}"
-            yield Problem("warning", name, message, "add images of the rare class, and read scores by class")
+            yield Problem("warning", name, message, "add images, or read scores by class")
 
 
 def _duplicates(name: str, entries: Iterable[_Entry]) -> Iterator[Problem]:
@@ -158,21 +159,24 @@ def _duplicates(name: str, entries: Iterable[_Entry]) -> Iterator[Problem]:
         groups[entry.content].append(entry)
     repeated = [group for group in groups.values() if len(group) > 1]
     for split in SPLITS:
-        own = [same for group in repeated if len(same := [e for e in group if e.split == split]) > 1]
-        yield from _repeated(name, own, f"{split} more than once", "remove the copies")
-    for first, second in (("train", "test"), ("train", "val"), ("val", "test")):
-        shared = [group for group in repeated if {first, second} <= {e.split for e in group}]
-        yield from _repeated(
-            name, shared, f"both {first} and {second}", f"remove them from {first}: scores are too good"
-        )
-    torn = [group for group in repeated if len({e.label for e in group}) > 1]
-    yield from _repeated(name, torn, "more than one class", "keep the right label")
+        copies = [same for group in repeated if len(same := [e for e in group if e.split == split]) > 1]
+        yield from _repeated(name, copies, f"more than once in {split}", "remove the copies")
+    for first, second in combinations(SPLITS, 2):
+        shared = [pair for group in repeated if (pair := _pair({e.split: e for e in group}, first, second))]
+        yield from _repeated(name, shared, f"in both {first} and {second}", f"remove them from {first}")
+    torn = [list(labels.values()) for group in repeated if len(labels := {e.label: e for e in group}) > 1]
+    yield from _repeated(name, torn, "under more than one class", "keep the right one")
+
+
+def _pair(by_split: dict[Split, _Entry], first: Split, second: Split) -> list[_Entry]:
+    return [by_split[first], by_split[second]] if first in by_split and second in by_split else []
 
 
 def _repeated(name: str, groups: Sequence[Sequence[_Entry]], where: str, remedy: str) -> Iterator[Problem]:
     if groups:
-        example = " = ".join(entry.name for entry in groups[0][:2])
-        yield Problem("warning", name, f"{len(groups):,} different images are in {where} ({example})", remedy)
+        count = "1 image" if len(groups) == 1 else f"{len(groups):,} images"
+        one, other = groups[0][:2]
+        yield Problem("warning", name, f"holds {count} {where} ({one.name} = {other.name})", remedy)
 
 
 def _no_test(name: str, source: Source, images: dict[Split, dict[str, int]]) -> Iterator[Problem]:

@@ -56,14 +56,14 @@ class Layout:
     label_bytes: int = 1  # of a binary record, before the pixels; the last one is the label
 
 
-_TENS = tuple(f"data_batch_{k}" for k in range(1, 6))
+_BATCHES = tuple(f"data_batch_{k}" for k in range(1, 6))
 LAYOUTS = (
     Layout(
-        "cifar10", "cifar-10-batches-py", {"train": _TENS, "test": ("test_batch",)}, "batches.meta", 10, "label_names",
-        label_key="labels",
+        "cifar10", "cifar-10-batches-py", {"train": _BATCHES, "test": ("test_batch",)},
+        "batches.meta", 10, "label_names", label_key="labels",
     ),
     Layout(
-        "cifar10", "cifar-10-batches-bin", {"train": tuple(f"{t}.bin" for t in _TENS), "test": ("test_batch.bin",)},
+        "cifar10", "cifar-10-batches-bin", {"train": tuple(f"{t}.bin" for t in _BATCHES), "test": ("test_batch.bin",)},
         "batches.meta.txt", 10, "",
     ),
     Layout(

@@ -96,7 +96,7 @@ def _decoded(root: Path, files: Sequence[Path], size: int, exact: bool) -> Itera
         image = open_rgb(path)
         if exact and image.size != (size, size):
             raise DataError(
-                f"{root}: images differ in size ({files[0].name} is {size}×{size}, {path.name} is {image.width}×"
+                f"{root}: images differ in size (the first is {size}×{size}, {path.name} is {image.width}×"
                 f"{image.height}): set data.image_size to the side they shall be resized to"
             )
         return np.asarray(square(image, size)).transpose(2, 0, 1)

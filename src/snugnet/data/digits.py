@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from snugnet.data.images import DataInfo, Images, Split
-from snugnet.data.listing import test_from_train
+from snugnet.data.listing import train_or_test
 
 CLASSES = tuple("0123456789")
 
@@ -21,7 +21,7 @@ class Digits:
         return DataInfo("digits", CLASSES, channels=1, image_size=8)
 
     def read(self, split: Split) -> Images | None:
-        return None if split == "val" else test_from_train(_all(), split)
+        return None if split == "val" else train_or_test(_all(), split)
 
 
 def _all() -> Images:

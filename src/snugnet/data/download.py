@@ -65,7 +65,7 @@ def fetch(name: str, report: Report = silent) -> Path:
                 tar.extractall(scratch, filter="data")
             _put(Path(scratch) / archive.folder, target)
     except tarfile.TarError as error:
-        raise _failed(name, f"{archive.url} cannot be unpacked: {error}") from error
+        raise _failed(name, f"{archive.url} cannot be unpacked: {str(error).splitlines()[0]}") from error
     except OSError as error:
         raise storage_error(target, error) from error
     return target

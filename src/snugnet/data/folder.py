@@ -16,6 +16,15 @@ RUN_FILES = ("summary.json", "config.json")  # a run that was written beside the
 
 def list_folder(root: Path) -> Listing:
     """What lies in `root`, and everything that is wrong with it; nothing is decoded."""
+    try:
+        return _listed(root)
+    except OSError as error:
+        message = f"cannot be read ({error.strerror})"
+        remedy = "check the folder and its permissions"
+        return Listing(root, {}, (Problem("error", str(error.filename or root), message, remedy),))
+
+
+def _listed(root: Path) -> Listing:
     found = [(name, SPLIT_FOLDERS[name]) for name in SPLIT_FOLDERS if (root / name).is_dir()]
     problems = list(_split_problems(root, found))
     files = {split: _classes(root / name, problems) for name, split in found}
@@ -60,6 +69,11 @@ def _images(folder: Path, problems: list[Problem]) -> list[Path]:
         if path.is_file() and is_image(path) and not path.name.startswith("."):
             images.append(path)
         elif not path.name.startswith((".", "__", "Thumbs.db")):
-            kind = "a folder inside a class" if path.is_dir() else "a file whose ending is no image's"
-            problems.append(Problem("warning", str(path), f"{kind} was skipped", "move or rename its images"))
+            problems.append(Problem("warning", str(path), f"{_kind(path)} was skipped", "move, rename or remove it"))
     return images
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "a folder inside a class"
+    return "a broken link" if is_image(path) else "a file whose ending is no image's"

@@ -73,7 +73,7 @@ class ImageFiles:
         raise_errors(self.listing.problems)
         if not self.listing.holds_out_test:
             return self._read(split) if split in self.listing.files else None
-        return None if split == "val" else test_from_train(self._read("train"), split)
+        return None if split == "val" else train_or_test(self._read("train"), split)
 
     def _read(self, split: Split) -> Images:
         listed = list(self.listing.of(split))
@@ -96,7 +96,7 @@ class ImageFiles:
         return width
 
 
-def test_from_train(images: Images, split: Split) -> Images:
+def train_or_test(images: Images, split: Split) -> Images:
     """The train or the test part of images that come without a test split."""
     is_test = held_out(images.labels, content_hashes(images), TEST_FRACTION)
     return images.select((is_test if split == "test" else ~is_test).nonzero().flatten())

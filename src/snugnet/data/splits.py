@@ -36,25 +36,23 @@ def open_splits(config: DataConfig, report: Report = silent) -> Splits:
     source = open_source(config, report)
     info = source.describe()
     everything, own_val = source.read("train"), source.read("val")
-    if everything is None or not len(everything):
-        raise DataError(f"{info.name}: has no image to train on: add some")
+    assert everything is not None  # a source without a train split raises
     train, val = _divided(config, info, everything, own_val)
     return Splits(info, train, val, _normalization(config, info, train))
 
 
 def open_test(config: DataConfig, report: Report = silent) -> Images:
-    """The test images, sorted as the others are: the only place where they are opened."""
+    """The test images, sorted as the others are: the only place where they are opened. Empty where there are none."""
     source = open_source(config, report)
     test = source.read("test")
-    if test is None or not len(test):
-        raise DataError(f"{source.describe().name}: has no test images: add a test split to it, or evaluate on val")
-    return _sorted(test)[0]
+    return _nothing(source.describe()) if test is None else _sorted(test)[0]
 
 
 def _divided(config: DataConfig, info: DataInfo, train: Images, own_val: Images | None) -> tuple[Images, Images]:
     if config.train_on == "all":
         images, _ = _sorted(train if own_val is None else join(train, own_val))
-        return images, images.select(torch.empty(0, dtype=torch.int64))
+        _require_classes(info, images, "no image of it to train on: add some")
+        return images, _nothing(info)
     if own_val is None:
         return _split_by_content(config, info, train)
     _require_classes(info, own_val, "its val split has none of it: add some, or remove the val split to have one made")
@@ -78,6 +76,11 @@ def _sorted(images: Images) -> tuple[Images, list[bytes]]:
     names: Sequence[str] = images.names or [""] * len(images)
     order = sorted(range(len(images)), key=lambda i: (hashes[i], labels[i], names[i]))
     return images.select(torch.tensor(order, dtype=torch.int64)), [hashes[i] for i in order]
+
+
+def _nothing(info: DataInfo) -> Images:
+    pixels = torch.empty(0, info.channels, info.image_size, info.image_size, dtype=torch.uint8)
+    return Images(pixels, torch.empty(0, dtype=torch.int64), None)
 
 
 def _require_classes(info: DataInfo, images: Images, message: str) -> None:

@@ -12,8 +12,6 @@ from snugnet.data.images import Split
 from snugnet.data.listing import Listing, class_problems
 from snugnet.data.problems import Problem
 
-COLUMNS = ("path", "label", "split")
-
 
 def list_table(path: Path) -> Listing:
     """What `path` lists, and everything that is wrong with it. Files are relative to the CSV's folder.

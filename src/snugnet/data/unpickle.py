@@ -58,6 +58,8 @@ class _Array:
 def _filled(raw: Any, kind: Any, shape: Any, order: Any) -> Any:
     if not isinstance(kind, _Type) or not isinstance(raw, bytes | bytearray):
         raise ValueError("an array in it has no plain data")
+    if not all(isinstance(side, int) and 0 <= side <= LARGEST_BYTES for side in shape):
+        raise ValueError("an array in it has no plain shape")  # the product with a tuple would repeat the tuple
     flat = np.frombuffer(raw, np.dtype(kind.code))
     if math.prod(shape) != flat.size:
         raise ValueError(f"an array in it holds {flat.size:,} numbers for the shape {tuple(shape)}")

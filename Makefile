@@ -1,0 +1,33 @@
+# Everything works from a clean clone with Python 3.11 or newer; the first target to run installs into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow check bench tables clean
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: .venv/installed          ## the main job in minutes, on real images where there are any
+	$(BIN)/snug demo
+
+test: .venv/installed          ## unit and recipe tiers
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed     ## minutes to hours: kills, long trainings
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/installed         ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/installed         ## the short benchmarks, results on stdout
+	$(BIN)/python benchmarks/training_step.py
+
+tables: .venv/installed        ## README's tables and results/ from results/ledger.jsonl
+	$(BIN)/python -m snugnet.report.tables
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,24 @@
+"""`python -m snugnet.report.tables`: fills the generated parts of README.md and results/ from results/ledger.jsonl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snugnet import files
+from snugnet.report.ledger import read_ledger, render_blocks
+
+LEDGER = Path("results/ledger.jsonl")
+DOCUMENTS = (Path("README.md"), Path("results/README.md"))
+
+
+def rendered(root: Path = Path()) -> dict[Path, str]:
+    """Each document as it should be. Raises DataError."""
+    ledger = read_ledger(root / LEDGER)
+    return {
+        root / path: render_blocks((root / path).read_text(encoding="utf-8"), ledger, str(path)) for path in DOCUMENTS
+    }
+
+
+if __name__ == "__main__":
+    for document, text in rendered().items():
+        files.write_text(document, text)
