@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from command import snug
 
 torch.set_num_threads(1)  # bitwise claims hold for one number of threads; tiny nets are fastest with one

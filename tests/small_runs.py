@@ -22,8 +22,14 @@ epochs = 2
 batch_size = 512
 augment = [{ op = "crop", padding = 1 }]
 """  # 3 steps an epoch
-SGD_EMA_BEST = 'train.keep="best" train.optimizer.lr=0.3 train.ema.decay=0.2 train.ema.every=2 train.optimizer.nesterov=true'.split()
-ADAMW_DROPOUT = "train.optimizer.name=adamw train.optimizer.lr=0.01 model.head.dropout=0.3".split()
+SGD_EMA_BEST = [
+    'train.keep="best"',
+    "train.optimizer.lr=0.3",
+    "train.ema.decay=0.2",
+    "train.ema.every=2",
+    "train.optimizer.nesterov=true",
+]
+ADAMW_DROPOUT = ["train.optimizer.name=adamw", "train.optimizer.lr=0.01", "model.head.dropout=0.3"]
 STEPS = 6
 TIMES = {"seconds", "images_per_second", "date", "command"}  # what two equal runs may differ in
 
