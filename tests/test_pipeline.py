@@ -115,9 +115,7 @@ def test_the_best_epoch_ships_when_the_recipe_says_so(tmp_path: Path):
     summary = pipeline.start(recipe, tmp_path / "run", Controls(observe=lambda each: seen.append(each)))
     accuracies = [each.val_accuracy for each in seen if isinstance(each, Epoch)]
     assert summary["epoch"] == accuracies.index(max(accuracies)) + 1  # the first of equals
-    assert summary["val"] == pytest.approx(
-        max(accuracies), abs=0.02
-    )  # chosen in bf16, judged in fp32
+    assert summary["val"] == pytest.approx(max(accuracies), abs=0.02)  # chosen in bf16, judged in fp32
     assert summary["weights"] == "best"
 
 
