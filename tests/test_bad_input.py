@@ -295,7 +295,7 @@ def test_a_torn_last_line_of_metrics(half: Path, finished: Path):
 
 @pytest.mark.parametrize("command", ["evaluate", "report", "verify"])
 def test_an_unfinished_run(half: Path, command: str):
-    fails(snug(command, half), 4, "half: is not finished; finish it with `snug resume half`")
+    fails(snug(command, half), 4, f"{half}: is not finished; finish it with `snug resume {half}`")
 
 
 @pytest.mark.parametrize("harmed", ["model.safetensors", "summary.json"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -16,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from small_runs import leftovers, outcome
+from snugnet import runs
 
-# Larger batches take longer steps, smaller ones write more often for the time: about two seconds of training.
-DIGITS = "snugnet/digits --set train.epochs=3 --set train.ema.decay=0.9 --set train.keep=best --set train.batch_size=16"
+DIGITS = "snugnet/digits --set train.epochs=3 --set train.ema.decay=0.9 --set train.keep=best --set train.batch_size=8"
 RECIPE = os.environ.get("SNUG_KILL", DIGITS)
 
 
@@ -39,31 +40,37 @@ def finish(run: Path) -> None:
 
 
 def kill_after(run: Path, seconds: float) -> bool:
-    """Whether the process was still at work after that long, and was killed."""
-    process = subprocess.Popen(begin(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return True
-    return False
+    """Kills a session so long after it named its device; whether it was still at work."""
+    process = subprocess.Popen(begin(run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.readline()  # the line of hardware: imports are over, data is being opened
+    time.sleep(seconds)
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """An uninterrupted run, and how long it took."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float, float]:
+    """An uninterrupted run, the seconds from its device's line to its first epoch's, and those of an epoch."""
     run = tmp_path_factory.mktemp("whole") / "run"
+    process = subprocess.Popen(begin(run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.readline()
     started = time.monotonic()
-    finish(run)
-    return run, time.monotonic() - started
+    process.stderr.readline()
+    first_s = time.monotonic() - started
+    process.communicate()
+    assert process.returncode == 0
+    return run, first_s, max(line["seconds"] for line in runs.read(run).metrics)
 
 
-def survives(whole: tuple[Path, float], run: Path, kills: int, seed: int) -> None:
-    reference, duration = whole
-    random_ = random.Random(seed)
+def survives(whole: tuple[Path, float, float], run: Path, kills: int, seed: int) -> None:
+    """Sessions of up to two epochs, so that kills fall into reading, training, writing and judging."""
+    reference, first_s, epoch_s = whole
+    moments = random.Random(seed)
     for kill in range(kills):
-        after = random_.uniform(0.2, 1.0) * duration
+        after = moments.uniform(0.5 * first_s, first_s + epoch_s)
         killed = kill_after(run, after)
         epochs = len((run / "metrics.jsonl").read_text().splitlines()) if (run / "metrics.jsonl").exists() else 0
         print(
@@ -74,11 +81,11 @@ def survives(whole: tuple[Path, float], run: Path, kills: int, seed: int) -> Non
     assert not leftovers(run)
 
 
-def test_three_kills(whole: tuple[Path, float], tmp_path: Path):
+def test_three_kills(whole: tuple[Path, float, float], tmp_path: Path):
     survives(whole, tmp_path / "run", kills=3, seed=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [10, 11])
-def test_ten_kills(whole: tuple[Path, float], tmp_path: Path, seed: int):
+def test_ten_kills(whole: tuple[Path, float, float], tmp_path: Path, seed: int):
     survives(whole, tmp_path / "run", kills=10, seed=seed)
