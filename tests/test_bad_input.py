@@ -262,7 +262,7 @@ def test_a_run_that_exists(finished: Path):
 @pytest.fixture
 def half(tmp_path: Path) -> Path:
     """A run of digits, stopped in its first epoch."""
-    assert snug("train snugnet/digits --set train.epochs=2 --run half --stop-after 0").code == 130
+    assert snug("train snugnet/digits --set train.epochs=2 --run half --stop-after 0").code == 0
     return tmp_path / "half"
 
 
@@ -354,7 +354,7 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 4, done.stderr
-    assert "last.safetensors: cannot be written (File too large): the file is larger than this system" in done.stderr
+    assert ".safetensors: cannot be written (File too large): the file is larger than this system" in done.stderr
     assert "Traceback" not in done.stderr
     assert not leftovers(tmp_path)
     assert snug("resume run").code == 0

@@ -154,8 +154,8 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
         controls.observe(progress)
         if isinstance(progress, Epoch):
             run.log(progress.line())
-            if experiment.train.keep == "best" and (progress.val_accuracy or 0.0) > best:
-                best = progress.val_accuracy or 0.0
+            if progress.val_accuracy is not None and progress.val_accuracy > best:
+                best = progress.val_accuracy
                 run.save(progress.state(), clock(), "best")
             run.save(progress.state(), clock())
         elif controls.stopper.reason:

@@ -318,7 +318,8 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
 def _as_csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        single = [name for name, value in rows[0].items() if not isinstance(value, list)]
+        writer = csv.DictWriter(text, fieldnames=single, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue()

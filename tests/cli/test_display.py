@@ -12,7 +12,7 @@ from snugnet.train.loop import Epoch, Step
 
 
 def epoch(number: int, val: float | None = 0.5) -> Epoch:
-    return Epoch(number, 1.25, val and 1.0, val, 0.1, 1234.0, 1.0, dict)
+    return Epoch(number, 1.25, val and 1.0, val, 0.1, 1234.0, 1.0, [1.25], dict)
 
 
 def step(number: int) -> Step:
