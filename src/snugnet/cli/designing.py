@@ -240,6 +240,8 @@ def _print_plan(document: dict[str, Any], held_to: Budget) -> None:
         "peak_activation_bytes": "peak activation, batch 1",
     }
     total = Table(show_header=False, box=None)
+    for _ in range(3):
+        total.add_column(no_wrap=True)
     for key, name in names.items():
         unit = " B" if "bytes" in key else ""
         total.add_row(name, f"{document[key]:,}{unit}", _share(document, key))
@@ -260,4 +262,4 @@ def _share(document: dict[str, Any], key: str) -> str:
     limit = document["budget"].get("bytes" if key == "bytes_fp32" else key)
     if not limit:
         return ""
-    return f"{bar(document[key] / limit)} of {limit:,}"
+    return f"{bar(document[key] / limit, 12)} of {limit:,}"
