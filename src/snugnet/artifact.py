@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError, model_validator
@@ -26,6 +27,7 @@ from snugnet.models.resnet import ResNet, build_meta
 from snugnet.models.spec import ModelSpec
 
 FORMAT = 1
+_COUNTER = "num_batches_tracked"
 _KEY = "snugnet"  # one entry only: safetensors keeps several in no fixed order
 
 
@@ -72,7 +74,7 @@ class Shipped:
 
 def shipped_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Weights and running statistics; the counters of batch norm are for training only and stay behind."""
-    return {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    return {name: value for name, value in model.state_dict().items() if not name.endswith(_COUNTER)}
 
 
 def encode(card: Card, model: nn.Module) -> bytes:
@@ -82,9 +84,14 @@ def encode(card: Card, model: nn.Module) -> bytes:
 
 
 def predict_bytes(card: Card) -> int:
-    """The exact size of the fp32 file, before there are any weights."""
-    zeros = {name: torch.zeros(value.shape) for name, value in shipped_tensors(build_meta(card.model)).items()}
-    return len(save(zeros, {_KEY: card.text()}))
+    """The exact size of the fp32 file, before there are any weights, and without memory for them."""
+    header: dict[str, Any] = {"__metadata__": {_KEY: card.text()}}
+    end = 0
+    for name, value in sorted(shipped_tensors(build_meta(card.model)).items()):
+        start, end = end, end + 4 * value.numel()
+        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [start, end]}
+    text = len(json.dumps(header, separators=(",", ":")))
+    return 8 + -(-text // 8) * 8 + end  # the header's length, the header in whole words, the weights
 
 
 def write(path: Path, card: Card, model: nn.Module) -> int:
@@ -108,7 +115,7 @@ def read(path: Path) -> Shipped:
     model = build_meta(card.model)
     _check_tensors(path, shipped_tensors(model), tensors)
     model = model.to_empty(device="cpu")
-    model.load_state_dict(tensors, strict=False)
+    model.load_state_dict(tensors | {name: torch.tensor(0) for name in model.state_dict() if name.endswith(_COUNTER)})
     return Shipped(path, path.stat().st_size, card, model.eval().requires_grad_(False))
 
 

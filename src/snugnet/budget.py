@@ -7,7 +7,7 @@ from math import prod
 from typing import Annotated, Any
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -18,6 +18,7 @@ from snugnet.config import Frozen
 from snugnet.errors import OverBudget
 from snugnet.models.resnet import ResNet, build_meta
 from snugnet.models.spec import ModelSpec
+from snugnet.problems import nearest
 
 COUNTED = (nn.Conv2d, nn.Linear)
 MEASURES = ("params", "macs", "bytes", "size_mb", "peak_activation_bytes")
@@ -67,6 +68,13 @@ Count = Annotated[int, _limit(units.parse_count), Field(gt=0)]
 Size = Annotated[int, _limit(units.parse_bytes), Field(gt=0)]
 
 
+def _name_measures(floor: dict[str, float]) -> dict[str, float]:
+    for name in floor:
+        if name not in MEASURES:
+            raise ValueError(f"{name!r} is no measure{nearest(name, MEASURES) or '; known are ' + ', '.join(MEASURES)}")
+    return floor
+
+
 class Budget(Frozen):
     """Upper limits; None is no limit. `floor` holds lower ones, where a budget is a window around another design."""
 
@@ -75,7 +83,7 @@ class Budget(Frozen):
     bytes: Size | None = None
     size_mb: Annotated[float, Field(gt=0)] | None = None
     peak_activation_bytes: Size | None = None
-    floor: dict[str, float] | None = None
+    floor: Annotated[dict[str, float], AfterValidator(_name_measures)] | None = None
 
     def limits(self) -> dict[str, float]:
         return {name: limit for name in MEASURES if (limit := getattr(self, name)) is not None}
@@ -152,7 +160,10 @@ class _LiveTensors(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+        results = result if isinstance(result, (tuple, list)) else [result]
+        if func is torch.ops.aten.native_batch_norm.default:
+            results = results[:1]  # batch statistics are for training; on other devices than meta they are empty
+        for tensor in results:
             if isinstance(tensor, Tensor) and tensor.numel():
                 self.watch(tensor)
         self._live = {key: entry for key, entry in self._live.items() if not entry[0].expired()}

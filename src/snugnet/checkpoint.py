@@ -23,7 +23,7 @@ _TENSOR = "$tensor"
 def write(path: Path, state: dict[str, Any]) -> None:
     """Whole or not at all. Raises StorageError."""
     tensors: dict[str, Tensor] = {}
-    tree = json.dumps(_pack(state, tensors, ""))
+    tree = json.dumps(_pack(state, tensors))
     files.write_bytes(path, save(tensors, {_KEY: tree}))
 
 
@@ -31,25 +31,29 @@ def read(path: Path) -> dict[str, Any]:
     """Raises ArtifactError for a file that is missing, damaged or not a checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
-            tree = json.loads((file.metadata() or {})[_KEY])
+            text = (file.metadata() or {}).get(_KEY)
+            if text is None:
+                raise ValueError("it holds no training state")
+            tree = json.loads(text)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
         state: dict[str, Any] = _unpack(tree, tensors)
         return state
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ArtifactError(
             f"{path}: not a readable checkpoint ({error}); restore it from a copy, or train again in another directory"
         ) from error
 
 
-def _pack(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
+        name = str(len(tensors))  # a path of keys may name two: 1 and "1", "a/b" and "a" in "b"
         tensors[name] = value.contiguous()
         return {_TENSOR: name}
     if isinstance(value, dict):
         # Keys of an optimiser's state are numbers; JSON has only text.
-        return {"$items": [[key, _pack(item, tensors, f"{name}/{key}")] for key, item in value.items()]}
+        return {"$items": [[key, _pack(item, tensors)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
-        return [_pack(item, tensors, f"{name}/{index}") for index, item in enumerate(value)]
+        return [_pack(item, tensors) for item in value]
     return value
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import ValidationError
+
 from snugnet import budget, units
 from snugnet.artifact import Card
 from snugnet.budget import Budget, Cost
 from snugnet.errors import OverBudget, RecipeError
-from snugnet.problems import nearest
+from snugnet.problems import explain, nearest
 from snugnet.recipe import Experiment
 
 STEP = 0.001  # of the width multiplier
@@ -23,6 +25,8 @@ def parse_budget(text: str, price_of: Callable[[str], Cost]) -> Budget:
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = item.partition("=")
         name = {"peak_activation": "peak_activation_bytes"}.get(name.strip(), name.strip())
+        if name in limits:
+            raise RecipeError(f"--budget {item}: {name} has a limit already; give one for each measure")
         if not equals or name not in budget.MEASURES:
             known = ", ".join(budget.MEASURES)
             hint = nearest(name, budget.MEASURES)
@@ -37,6 +41,8 @@ def parse_budget(text: str, price_of: Callable[[str], Cost]) -> Budget:
                 limits[name] = value.strip()
         except ValueError as error:
             raise RecipeError(f"--budget {item}: {error}") from error
+    if not limits:
+        raise RecipeError("--budget: must be NAME=LIMIT, one or more with commas between, for example params=5M")
     return _budget(limits, floor)
 
 
@@ -48,9 +54,11 @@ def _budget(limits: dict[str, Any], floor: dict[str, float]) -> Budget:
     }
     try:
         read = {name: readers.get(name, units.parse_bytes)(value) for name, value in limits.items()}
+        return Budget.parse({**read, "floor": floor or None})
+    except ValidationError as error:  # of a limit that is not above zero; it is a ValueError as well
+        raise RecipeError(*explain(error, Budget, "--budget", {})) from error
     except ValueError as error:
         raise RecipeError(f"--budget: {error}") from error
-    return Budget.parse({**read, "floor": floor or None})
 
 
 def widened(card: Card, width: float) -> Card:
@@ -73,7 +81,8 @@ def largest_width(card: Card, limits: Budget) -> float | None:
     """The largest width multiplier in steps of 0.001 whose net is within the limits; None where none is."""
     if not _fits(widened(card, STEP), limits):
         return None
-    return _largest(1, round(_WIDEST / STEP), lambda n: _fits(widened(card, n * STEP), limits)) * STEP
+    count = _largest(1, round(_WIDEST / STEP), lambda n: _fits(widened(card, round(n * STEP, 3)), limits))
+    return round(count * STEP, 3)
 
 
 def widest(experiment: Experiment, card: Card, limits: Budget) -> Experiment:
@@ -103,7 +112,7 @@ def _baked(card: Card) -> Any:
     stages = tuple(stage.model_copy(update={"channels": model.scaled(stage.channels)}) for stage in model.stages)
     stem = model.stem
     if stem.channels is not None:
-        stem = stem.model_copy(update={"channels": model.scaled(stem.channels)})
+        stem = stem.model_copy(update={"channels": model.stem_channels})
     return model.model_copy(update={"stages": stages, "stem": stem, "width": 1.0})
 
 
@@ -112,5 +121,4 @@ def suggestion(card: Card, limits: Budget) -> dict[str, Any] | None:
     width = largest_width(card, limits)
     if width is None:
         return None
-    width = round(width, 3)
     return {"width": width, "params": budget.measure(widened(card, width), "params"), "set": f"model.width={width:g}"}

@@ -40,9 +40,10 @@ def write_bytes(path: Path, data: bytes) -> int:
         sync_folder(path.parent)
         return path.stat().st_size
     except OSError as error:
+        raise storage_error(path, error) from error
+    finally:  # an interrupt as well leaves nothing behind
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise storage_error(path, error) from error
 
 
 def sync_folder(folder: Path) -> None:

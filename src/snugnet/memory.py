@@ -40,14 +40,15 @@ def predict(spec: ModelSpec, config: TrainConfig, precision: Precision) -> Memor
 
 def _saved_bytes(model: nn.Module, spec: ModelSpec) -> int:
     """fp32 bytes that autograd keeps for backward, for one image of two (batch norm wants more than one value)."""
-    fixed = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    fixed = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
     alive: list[Tensor] = []  # so that no storage address is used twice
 
     def pack(tensor: Tensor) -> Tensor:
-        if id(tensor) not in fixed and tensor.is_floating_point():
+        storage = tensor.untyped_storage()  # a view of a weight is the weight
+        if storage._cdata not in fixed and tensor.is_floating_point():
             alive.append(tensor)
-            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     images = torch.empty(2, spec.in_channels, spec.image_size, spec.image_size, device="meta")
@@ -73,7 +74,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def too_large(memory: Memory, batch_size: int, free_bytes: int) -> str:
     """What to say of a batch that does not fit, with the largest power of two that does."""
-    largest = memory.largest_batch(0.8 * free_bytes)
+    largest = min(memory.largest_batch(0.8 * free_bytes), batch_size - 1)  # the prediction may be short
     remedy = f"set train.batch_size={2 ** (largest.bit_length() - 1)}" if largest >= 2 else "choose a narrower net"
     return (
         f"train.batch_size = {batch_size} takes about {show_bytes(memory.of_batch(batch_size))} of memory, "

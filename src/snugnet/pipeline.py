@@ -13,7 +13,8 @@ import torch
 
 from snugnet import artifact, budget, device, environment, memory
 from snugnet.artifact import Card, Shipped
-from snugnet.data import sources, splits
+from snugnet.budget import Budget
+from snugnet.data import download, sources, splits
 from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.images import DataInfo, Images
 from snugnet.data.loader import EvalLoader, TrainLoader, derived_seed
@@ -41,6 +42,8 @@ class Controls:
     device: str = "auto"
     stopper: Stopper = field(default_factory=Stopper)
     observe: Observer = lambda progress: None
+    planned: Callable[[budget.Cost, Budget], None] = lambda cost, limits: None  # told once the design is known to fit
+    download: download.Report = download.silent
     started: float = field(default_factory=time.monotonic)  # when the user's command began
 
 
@@ -80,6 +83,7 @@ def start(recipe: Recipe, path: Path, controls: Controls, *, force: bool = False
     experiment = recipe.experiment.model_copy(update={"model": planned.model})
     cost = budget.price(planned)
     budget.check(cost, experiment.budget)
+    controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
     run = Run.create(path, recipe, experiment, environment.describe(compute))
     return execute(run, compute, cost, controls)
@@ -91,6 +95,7 @@ def resume(path: Path, controls: Controls) -> dict[str, Any]:
     if run.is_finished:
         return run.record().summary
     cost = budget.price(planned_card(run.experiment))
+    controls.planned(cost, run.experiment.budget)
     return execute(run, device.choose(controls.device, run.experiment.train.precision), cost, controls)
 
 
@@ -98,7 +103,7 @@ def execute(run: Run, compute: Compute, cost: budget.Cost, controls: Controls) -
     """Train, ship, judge: from whatever the run directory holds to its summary."""
     experiment = run.experiment
     with run.locked(), controls.stopper:
-        data = splits.open_splits(experiment.data)
+        data = splits.open_splits(experiment.data, controls.download)
         clock = Clock(run.elapsed_s(), controls.started)
         with memory_explained(experiment, compute):
             train(run, data, compute, controls, clock)

@@ -24,12 +24,30 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, origins:
     seen: dict[str, None] = {}
     found = error.errors(include_url=False)
     for problem in found:
-        if problem["type"] == "too_short" and any(len(other["loc"]) > len(problem["loc"]) for other in found):
+        if problem["type"] == "too_short" and any(_is_inside(other["loc"], problem["loc"]) for other in found):
             continue  # the items are bad, and so the list without them is short
+        if any(_is_other_branch(problem, other) for other in found):
+            continue
         location, fields = _walk(model, problem["loc"])
         path = ".".join(map(str, location))
         seen[f"{_place(where, path, origins)}: {path or 'recipe'}: {_words(problem, location, fields)}"] = None
     return list(seen)
+
+
+def _is_other_branch(problem: Any, other: Any) -> bool:
+    """Where a word or a table may stand: whether `problem` is about the one that was not meant, and `other` is not."""
+    word, table = (problem, other) if _is_word(problem) else (other, problem)
+    if not _is_word(word) or _is_word(table) or not _is_inside(table["loc"], word["loc"][:-1]):
+        return False
+    return isinstance(word["input"], Mapping) == (problem is word)
+
+
+def _is_word(problem: Any) -> bool:
+    return problem["type"] == "literal_error" and str(problem["loc"][-1]).startswith("literal[")
+
+
+def _is_inside(inner: Location, outer: Location) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _place(where: str, path: str, origins: Mapping[str, str]) -> str:
@@ -49,6 +67,8 @@ def _walk(model: type[BaseModel], location: Sequence[int | str]) -> tuple[Locati
         models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if chosen := [kind for kind in models if part in _tags(kind)]:
             kinds = chosen
+            continue
+        if str(part).startswith("literal["):
             continue
         fields = sorted({name for kind in models for name in kind.model_fields})
         kept.append(part)
@@ -102,19 +122,22 @@ def _words(problem: Any, location: Location, fields: list[str]) -> str:
     if kind == "missing":
         return "missing; it must be given"
     if kind in ("literal_error", "union_tag_invalid"):
-        return _choice(context, value)
+        return _choice(context, value, " or a table" if _is_word(problem) else "")
     if kind == "union_tag_not_found":
         return f"must have the key {context['discriminator']}"
     if kind == "value_error":
         return str(context["error"])
+    if kind in ("too_short", "too_long"):
+        bound, count = ("least", context["min_length"]) if kind == "too_short" else ("most", context["max_length"])
+        return f"must have at {bound} {count} item{'s' * (count != 1)}; got {context['actual_length']}"
     must = _KINDS.get(kind) or problem["msg"].removeprefix("Input should be ").removeprefix("Value should be ")
     return f"must be {must}; got {_shown(value)}"
 
 
-def _choice(context: Mapping[str, Any], value: Any) -> str:
+def _choice(context: Mapping[str, Any], value: Any, other: str) -> str:
     known = re.findall(r"'([^']*)'", str(context.get("expected") or context.get("expected_tags")))
     given = context.get("tag", value)
-    return f"must be one of {', '.join(known)}; got {_shown(given)}{nearest(str(given), known)}"
+    return f"must be one of {', '.join(known)}{other}; got {_shown(given)}{nearest(str(given), known)}"
 
 
 def _listed(fields: list[str]) -> str:

@@ -100,7 +100,7 @@ class Recipe:
         return self._with("seed", "--seeds", seed=seed)
 
     def _with(self, path: str, origin: str, **changes: Any) -> Recipe:
-        return Recipe(self.experiment.model_copy(update=changes), self.text, {**self.origins, path: origin})
+        return Recipe(self.experiment.model_copy(update=changes), self.text, _moved(self.origins, path, origin))
 
 
 def builtin_names() -> list[str]:
@@ -144,18 +144,29 @@ def parse(text: str, where: str, title: str = "", overrides: Sequence[str] = ())
         raise RecipeError(f"{where}: not TOML: {error}") from error
     keys, headers = toml_lines.locate(text)
     origins = {path: f"line {line}" for path, line in keys.items()}
+    places = {path: f"line {line}" for path, line in headers.items()}
     for override in overrides:
-        origins[_override(data, override)] = "--set"
+        path = _override(data, override)
+        origins = _moved(origins, path, "--set")
+        for table in _tables_around(path):
+            places.setdefault(table, "--set")
     data.setdefault("name", title)
     try:
         experiment = Experiment.parse(data)
     except ValidationError as error:
-        raise RecipeError(*problems.explain(error, Experiment, where, _places(headers) | origins)) from error
+        raise RecipeError(*problems.explain(error, Experiment, where, places | origins)) from error
     return Recipe(experiment, text, origins)
 
 
-def _places(headers: dict[str, int]) -> dict[str, str]:
-    return {path: f"line {line}" for path, line in headers.items()}
+def _moved(origins: dict[str, str], path: str, origin: str) -> dict[str, str]:
+    """The origins once `path` and all under it are set from elsewhere."""
+    return {key: value for key, value in origins.items() if not key.startswith(f"{path}.")} | {path: origin}
+
+
+def _tables_around(path: str) -> list[str]:
+    """ "model", "model.stem" for "model.stem.kernel"."""
+    keys = path.split(".")
+    return [".".join(keys[:depth]) for depth in range(1, len(keys))]
 
 
 def _override(data: dict[str, Any], override: str) -> str:
@@ -169,7 +180,7 @@ def _override(data: dict[str, Any], override: str) -> str:
         place: Any = _index(target, key, override) if isinstance(target, list) else key
         if isinstance(target, dict):
             target.setdefault(key, {})
-        if keys[depth + 1] in LIST_FORM and isinstance(target[place], list):  # a stage written as a list
+        if _is_stage_as_list(keys[: depth + 2], target[place]):
             target[place] = dict(zip(LIST_FORM, target[place], strict=False))
         target = target[place]
         if not isinstance(target, (dict, list)):
@@ -179,6 +190,12 @@ def _override(data: dict[str, Any], override: str) -> str:
     last: Any = _index(target, keys[-1], override) if isinstance(target, list) else keys[-1]
     target[last] = _toml_value(value.strip())
     return ".".join(keys)
+
+
+def _is_stage_as_list(keys: list[str], value: Any) -> bool:
+    """Whether the last of `keys` names a field of a stage that the recipe writes as a list."""
+    is_field = keys[:2] == ["model", "stages"] and len(keys) == 4 and not keys[3].isdecimal()
+    return is_field and isinstance(value, list) and len(value) <= len(LIST_FORM)
 
 
 def _index(items: list[Any], key: str, override: str) -> int:

@@ -21,7 +21,7 @@ def locate(text: str) -> tuple[dict[str, int], dict[str, int]]:
     headers: dict[str, int] = {}
     prefix, depth, quoted = "", 0, ""
     counts: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not depth and not quoted:
             if header := _HEADER.match(line):
                 prefix = _enter(_path(header[2]), header[1] == "[[", counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -9,11 +10,14 @@ COUNT = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 BYTES = {"": 1, "B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
-_QUANTITY = re.compile(r"\s*([0-9][0-9_,]*\.?[0-9]*)\s*([A-Za-z]*|%)\s*")
+_WHOLE = r"[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)*"  # a comma groups thousands: "1,5M" is a slip, not 15M
+_QUANTITY = re.compile(rf"\s*((?:{_WHOLE})(?:\.[0-9]*)?)\s*([A-Za-z]*|%)\s*")
 
 
 def parse(text: str | int | float, table: Mapping[str, float], what: str) -> float:
     """`text` as a number in the table's base unit. Raises ValueError naming `what` and the units it knows."""
+    if isinstance(text, (int, float)) and math.isfinite(text) and text >= 0:
+        return text
     match = _QUANTITY.fullmatch(str(text))
     if match is None or match[2] not in table:
         known = ", ".join(unit for unit in table if unit)
@@ -39,7 +43,7 @@ def parse_seconds(text: str | int | float) -> float:
 def show_count(value: float) -> str:
     """Three significant digits and a decimal prefix: 4_978_810 is "4.98M"."""
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
+        if value >= 0.9995 * limit:  # what rounds to 1000 of the smaller unit is 1 of this
             return f"{value / limit:.3g}{unit}"
     return f"{value:.3g}"
 
@@ -47,7 +51,7 @@ def show_count(value: float) -> str:
 def show_bytes(value: float) -> str:
     """Three significant digits, decimal: 19_915_240 is "19.9 MB"."""
     for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if value >= limit:
+        if value >= 0.9995 * limit:
             return f"{value / limit:.3g} {unit}"
     return f"{value:.0f} B"
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from snugnet import units
 from snugnet.cli.console import Data, Json, Overrides, errors, out, print_json
+from snugnet.cli.display import bar
 from snugnet.errors import OverBudget
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ Recipe = Annotated[str, typer.Argument(help="A built-in recipe (see `snug recipe
 BudgetText = Annotated[
     str | None, typer.Option("--budget", help="Limits: params=5M,bytes=1MB,macs=40M; or a window: size_mb=RECIPE±2%.")
 ]
+
+PURPOSE_WIDTH = 130  # columns of a terminal from which there is room for a sentence
 
 
 def register(app: typer.Typer) -> None:
@@ -54,11 +57,13 @@ def recipes(as_json: Json = False) -> None:
     table = Table(caption="published: as a paper prints it · measured: by us, test split, last epoch, shipped file")
     for column in ("recipe", "parameters", "published", "measured"):
         table.add_column(column, justify="left" if column == "recipe" else "right", no_wrap=True)
-    table.add_column("purpose", overflow="fold")
+    is_wide = out.width >= PURPOSE_WIDTH
+    if is_wide:
+        table.add_column("purpose")
     for row in rows:
         accuracies = [row["published_accuracy"], row["measured_accuracy"]]
         shown = ["–" if value is None else units.show_percent(value) for value in accuracies]
-        table.add_row(row["name"], f"{row['params']:,}", *shown, row["purpose"])
+        table.add_row(row["name"], f"{row['params']:,}", *shown, *([row["purpose"]] if is_wide else []))
     return out.print(table)
 
 
@@ -254,7 +259,4 @@ def _share(document: dict[str, Any], key: str) -> str:
     limit = document["budget"].get("bytes" if key == "bytes_fp32" else key)
     if not limit:
         return ""
-    share = document[key] / limit
-    filled = min(20, round(20 * share))
-    colour = "green" if share <= 1 else "red"
-    return f"[{colour}]{'█' * filled}{'░' * (20 - filled)}[/] {100 * share:.1f} % of {limit:,}"
+    return f"{bar(document[key] / limit)} of {limit:,}"

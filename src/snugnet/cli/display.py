@@ -14,10 +14,36 @@ from snugnet import units
 from snugnet.cli.console import errors, is_live
 
 if TYPE_CHECKING:
+    from snugnet.budget import Budget, Cost
     from snugnet.train.loop import Epoch, Step
 
 SHOWN_EPOCHS = 12
 REDRAW_S = 0.5
+PIECE_BYTES = 2**20  # about what a download reports at once
+
+
+def show_budget(cost: Cost, limits: Budget) -> None:
+    """The budget bars, before a training."""
+    from snugnet import budget
+
+    for name, limit in limits.limits().items():
+        used = getattr(cost, name)
+        errors.print(f"{bar(used / limit)} {budget.show(name, used)} of {budget.show(name, limit)}", soft_wrap=True)
+    if not limits.limits():
+        errors.print(f"{cost.params:,} parameters, no budget")
+
+
+def bar(share: float, width: int = 20) -> str:
+    """A bar of the budget used, red where it is over."""
+    filled = min(width, round(width * share))
+    return f"[{'green' if share <= 1 else 'red'}]{'█' * filled}{'░' * (width - filled)}[/] {100 * share:.1f} %"
+
+
+def show_download(received: int, total: int) -> None:
+    """A line for each tenth of a download."""
+    tenth = total // 10
+    if tenth and (received // tenth) > ((received - PIECE_BYTES) // tenth):
+        errors.print(f"downloading: {units.show_bytes(received)} of {units.show_bytes(total)}")
 
 
 class Display:

@@ -28,9 +28,16 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         return print_json(facts)
     for name, value in facts.items():
-        shown = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        out.print(f"[bold]{name:<12}[/] {shown}", soft_wrap=True)
+        out.print(f"[bold]{name:<12}[/] {_shown(value)}", soft_wrap=True)
     return out.print("Next: snug demo" if facts["ok"] else "The training step failed: reinstall torch.")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_shown(item)}" for key, item in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _facts() -> dict[str, Any]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Annotated
 
-STARTED = time.monotonic()  # for the wall time of a command, imports included
+import typer
 
-import typer  # noqa: E402
-
-import snugnet  # noqa: E402
-from snugnet.cli import data, designing, judging, machine, training  # noqa: E402
-from snugnet.cli.console import errors  # noqa: E402
-from snugnet.errors import SnugError  # noqa: E402
+import snugnet
+from snugnet.cli import data, designing, judging, machine, training
+from snugnet.cli.console import errors
+from snugnet.errors import SnugError
 
 app = typer.Typer(
     name="snug",

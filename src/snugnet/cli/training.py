@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from snugnet import units
+from snugnet.cli import STARTED
 from snugnet.cli.console import Data, Json, Overrides, errors, out, print_json
 from snugnet.cli.designing import BudgetText, Recipe, limits
-from snugnet.cli.display import Display
-from snugnet.errors import UsageError
+from snugnet.cli.display import Display, show_budget, show_download
+from snugnet.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from snugnet.pipeline import Controls
@@ -24,6 +27,7 @@ StopAfter = Annotated[
 ]
 Record = Annotated[bool, typer.Option("--record", help="Add the result to results/ledger.jsonl.")]
 LEDGER = Path("results/ledger.jsonl")
+RESULT_FIELDS = ("params", "bytes", "val", "test", "seconds")
 
 
 def register(app: typer.Typer) -> None:
@@ -57,11 +61,12 @@ def train(
         loaded = loaded.with_budget(limits(budget))
     path = run or runs.free_path(Path("runs"), loaded.experiment.name)
     controls = _controls(loaded.experiment, device, stop_after)
-    if seeds is None:
-        summaries = [_train_one(loaded, path, controls, force=data is not None)]
-    else:
-        summaries = _train_seeds(loaded, path, seeds, controls, force=data is not None)
-    _finish(summaries, path, record=record, as_json=as_json, group=seeds is not None)
+    with _stopped_on_time(controls, path, as_json=as_json):
+        if seeds is None:
+            summaries = [_train_one(loaded, path, controls, force=data is not None)]
+        else:
+            summaries = _train_seeds(loaded, path, seeds, controls, force=data is not None)
+        _finish(summaries, path, record=record, as_json=as_json, group=seeds is not None)
 
 
 def resume(
@@ -78,14 +83,14 @@ def resume(
     from snugnet import runs
 
     group = runs.read_group(run)
-    if group is None:
-        record_of = runs.read(run)
-        controls = _controls(record_of.experiment, device, stop_after)
-        summaries = [_resume_one(run, record_of.experiment, controls)]
-    else:
-        controls = _controls(group.recipe.experiment, device, stop_after)
-        summaries = _train_seeds(group.recipe, run, group.seeds, controls, force=True)
-    _finish(summaries, run, record=record, as_json=as_json, group=group is not None)
+    experiment = runs.read(run).experiment if group is None else group.recipe.experiment
+    controls = _controls(experiment, device, stop_after)
+    with _stopped_on_time(controls, run, as_json=as_json):
+        if group is None:
+            summaries = [_resume_one(run, experiment, controls)]
+        else:
+            summaries = _train_seeds(group.recipe, run, group.seeds, controls, force=True)
+        _finish(summaries, run, record=record, as_json=as_json, group=group is not None)
 
 
 def demo(as_json: Json = False) -> None:
@@ -99,7 +104,7 @@ def demo(as_json: Json = False) -> None:
     from snugnet.errors import StorageError
 
     try:
-        found, why = locate("cifar10") is not None, ""
+        found, why = locate("cifar10", show_download) is not None, ""
     except StorageError as error:
         found, why = False, str(error)
     dataset, name = ("cifar10", "snugnet/quickstart") if found else ("digits", "snugnet/digits")
@@ -124,7 +129,6 @@ def demo(as_json: Json = False) -> None:
 def _controls(experiment: Experiment, device_name: str, stop_after: str | None) -> Controls:
     """Says on which device and in which precision, and prepares the wish to stop."""
     from snugnet import device, environment
-    from snugnet.cli.main import STARTED
     from snugnet.pipeline import Controls
     from snugnet.stopping import Stopper
 
@@ -137,11 +141,24 @@ def _controls(experiment: Experiment, device_name: str, stop_after: str | None) 
     return Controls(device=device_name, stopper=Stopper(after_s), started=STARTED)
 
 
+@contextlib.contextmanager
+def _stopped_on_time(controls: Controls, path: Path, *, as_json: bool) -> Iterator[None]:
+    """A training that --stop-after ended is a success, though not a finished one."""
+    try:
+        yield
+    except Interrupted as stop:
+        if controls.stopper.interrupted:
+            raise
+        errors.print(str(stop), soft_wrap=True, markup=False)
+        if as_json:
+            print_json({"run": str(path), "finished": False, **dict.fromkeys(RESULT_FIELDS)})
+
+
 def _observed(controls: Controls, experiment: Experiment, path: Path) -> tuple[Display, Controls]:
     import dataclasses
 
     display = Display(experiment.train.epochs, f"{experiment.name} · seed {experiment.seed} · {path}")
-    return display, dataclasses.replace(controls, observe=display)
+    return display, dataclasses.replace(controls, observe=display, planned=show_budget, download=show_download)
 
 
 def _train_one(loaded: LoadedRecipe, path: Path, controls: Controls, *, force: bool) -> dict[str, Any]:
@@ -200,8 +217,7 @@ def _finish(summaries: list[dict[str, Any]], path: Path, *, record: bool, as_jso
         for summary in summaries:
             runs.record_in_ledger(LEDGER, summary)
     if not group:
-        fields = ("params", "bytes", "val", "test", "seconds")
-        document: dict[str, Any] = {"run": str(path), **{name: summaries[0][name] for name in fields}}
+        document: dict[str, Any] = {"run": str(path), **{name: summaries[0][name] for name in RESULT_FIELDS}}
         return print_json(document) if as_json else _print_result(summaries[0], path)
     mean, std = _spread([summary["test"] for summary in summaries])
     paths = [str(path / f"seed-{summary['seed']}") for summary in summaries]

@@ -17,7 +17,7 @@ BlockName = Literal["basic", "bottleneck", "single"]
 ActivationName = Literal["relu", "gelu", "silu", "hardswish", "leaky_relu"]
 Init = Literal["torch", "kaiming_fan_out"]
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=65_536)]
 
 
 def _odd(kernel: int) -> int:
@@ -51,6 +51,12 @@ class Pool(Frozen):
     stride: Stride | None = None  # None: the kernel
     padding: Annotated[int, Field(ge=0, le=5)] = 0
 
+    @model_validator(mode="after")
+    def _padding_is_small(self) -> Self:
+        if 2 * self.padding > self.kernel:
+            raise ValueError(f"padding must be at most half the kernel of {self.kernel}; got {self.padding}")
+        return self
+
     def size_after(self, size: int) -> int:
         return (size + 2 * self.padding - self.kernel) // (self.stride or self.kernel) + 1
 
@@ -74,7 +80,7 @@ class Stem(Frozen):
     def size_after(self, size: int) -> int:
         padding = self.kernel // 2 if self.padding is None else self.padding
         size = (size + 2 * padding - self.kernel) // self.stride + 1
-        return size if self.pool is None else self.pool.size_after(size)
+        return size if self.pool is None or size < 1 else self.pool.size_after(size)
 
 
 class Shortcut(Frozen):
@@ -99,7 +105,7 @@ class Stage(Frozen):
     """`blocks` residual blocks of one width; the first has the stride, unless an entry takes it."""
 
     block: BlockName = "basic"
-    blocks: Annotated[int, Field(ge=0)]  # 0 only behind an entry
+    blocks: Annotated[int, Field(ge=0, le=1000)]  # 0 only behind an entry
     channels: Count  # of each block's output, before the width multiplier
     stride: Stride | None = None  # None: 1 in the first stage or with a pooling entry, 2 elsewhere
     entry: Entry | None = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from snugnet.config import Frozen
@@ -24,6 +24,12 @@ class OptimizerConfig(Frozen):
     nesterov: bool = False  # sgd
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)  # adamw
     eps: Annotated[float, Field(gt=0)] = 1e-8  # adamw
+
+    @model_validator(mode="after")
+    def _has_momentum(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs momentum above 0; got momentum = 0")
+        return self
 
     @property
     def state_tensors(self) -> int:

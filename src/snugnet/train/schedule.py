@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -34,6 +35,8 @@ class ScheduleConfig(Frozen):
             raise ValueError("'every' (epochs between two drops) belongs to name = 'step', and it needs it")
         if (self.name == "multistep") != bool(self.milestones):
             raise ValueError("'milestones' (epochs of the drops) belong to name = 'multistep', and it needs them")
+        if any(later <= earlier for earlier, later in pairwise(self.milestones)):
+            raise ValueError(f"milestones must rise; got {list(self.milestones)}")
         return self
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:

@@ -68,8 +68,9 @@ def reflect_pad(images: Tensor, padding: int) -> Tensor:
     """Mirrors the border without repeating it. F.pad does not reflect uint8 images."""
 
     def mirrored(size: int) -> Tensor:
-        place = torch.arange(-padding, size + padding, device=images.device).abs()
-        return torch.where(place < size, place, 2 * (size - 1) - place)
+        period = max(1, 2 * (size - 1))  # a padding beyond the image mirrors again
+        place = torch.arange(-padding, size + padding, device=images.device) % period
+        return torch.minimum(place, period - place)
 
     return images[:, :, mirrored(images.shape[2])][:, :, :, mirrored(images.shape[3])]
 
