@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 from pictures import SHAPES, photos
+from pydantic import ValidationError
 
 from snugnet.config import Frozen
 from snugnet.data import augment
@@ -175,3 +177,19 @@ class TestOrder:
         with pytest.raises(ValueError, match=r"^erase before normalize needs a whole value of 0 to 255; got 0\.5$"):
             split_at_normalize([erase])
         assert split_at_normalize([self.NORMALIZE, erase]) == ((), (erase,))
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "value"),
+    [
+        ("erase", "scale", [0.3, 0.1]),
+        ("erase", "ratio", [3, 1]),
+        ("blur", "radius", [2, 1]),
+        ("affine", "scale", [2, 1]),
+    ],
+)
+def test_a_range_upside_down(operation: str, name: str, value: list[float]) -> None:
+    text = r"must be \[smallest, largest\]; got " + re.escape(f"[{value[0]:g}, {value[1]:g}]")
+    with pytest.raises(ValidationError, match=text) as caught:
+        type(OPERATIONS[operation]).parse({"op": operation, name: value})
+    assert caught.value.errors()[0]["loc"] == (name,)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
-from snugnet.data.augment.draw import Draw, Operation
+from snugnet.data.augment.draw import RISING, Draw, Operation
 
 PASSES = 3
 Radius = Annotated[float, Field(gt=0, le=100)]
@@ -21,13 +21,7 @@ class Blur(Operation):
     """
 
     op: Literal["blur"]
-    radius: tuple[Radius, Radius] = (0.1, 1.5)
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Blur:
-        if self.radius[0] > self.radius[1]:
-            raise ValueError(f"radius must be [smallest, largest]; got [{self.radius[0]:g}, {self.radius[1]:g}]")
-        return self
+    radius: Annotated[tuple[Radius, Radius], RISING] = (0.1, 1.5)
 
     def _changed(self, images: Tensor, draw: Draw) -> Tensor:
         return gaussian_blur(images, draw.uniform(*self.radius))

@@ -8,12 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Generator, Tensor
 
 from snugnet.config import Frozen
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"must be [smallest, largest]; got [{pair[0]:g}, {pair[1]:g}]")
+    return pair
+
+
+RISING = AfterValidator(_rising)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import math
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
-from snugnet.data.augment.draw import Draw, Operation, Probability
+from snugnet.data.augment.draw import RISING, Draw, Operation, Probability
 
 Area = Annotated[float, Field(gt=0, le=1)]
 Ratio = Annotated[float, Field(gt=0, le=100)]
@@ -59,17 +59,10 @@ class Erase(Operation):
 
     op: Literal["erase"]
     p: Probability = 0.5
-    scale: tuple[Area, Area] = (0.02, 0.33)
-    ratio: tuple[Ratio, Ratio] = (0.3, 3.3)
+    scale: Annotated[tuple[Area, Area], RISING] = (0.02, 0.33)
+    ratio: Annotated[tuple[Ratio, Ratio], RISING] = (0.3, 3.3)
     value: float = 0.0
     noise: bool = False
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Erase:
-        for name, (low, high) in (("scale", self.scale), ("ratio", self.ratio)):
-            if low > high:
-                raise ValueError(f"{name} must be [smallest, largest]; got [{low:g}, {high:g}]")
-        return self
 
     def _changed(self, images: Tensor, draw: Draw) -> Tensor:
         height, width = self._size(images.shape[2], images.shape[3], draw)

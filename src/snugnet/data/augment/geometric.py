@@ -11,11 +11,13 @@ from torch.nn import functional as F
 
 from snugnet.config import Frozen
 from snugnet.data.augment import resample
-from snugnet.data.augment.draw import Draw, Operation, Probability, on_chosen, per_image
+from snugnet.data.augment.draw import RISING, Draw, Operation, Probability, on_chosen, per_image
 from snugnet.data.augment.resample import Interpolation
 
 Degrees = Annotated[float, Field(ge=0, le=180)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Scale = Annotated[float, Field(ge=0.1, le=10)]
+Shear = Annotated[float, Field(ge=0, le=60)]
 
 
 class Flip(Frozen):
@@ -96,8 +98,8 @@ class Affine(Operation):
     op: Literal["affine"]
     degrees: Degrees = 0.0
     translate: tuple[Share, Share] = (0.0, 0.0)
-    scale: tuple[Annotated[float, Field(ge=0.1)], Annotated[float, Field(le=10)]] = (1.0, 1.0)
-    shear: tuple[Annotated[float, Field(ge=0, le=60)], Annotated[float, Field(ge=0, le=60)]] = (0.0, 0.0)
+    scale: Annotated[tuple[Scale, Scale], RISING] = (1.0, 1.0)
+    shear: tuple[Shear, Shear] = (0.0, 0.0)
     interpolation: Interpolation = "nearest"
 
     def _changed(self, images: Tensor, draw: Draw) -> Tensor:
