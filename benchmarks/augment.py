@@ -2,10 +2,10 @@
 
     python benchmarks/augment.py [--batch 512] [--turns 7] [NAME ...]
 
-Ours is `apply` on a uint8 batch in memory. Theirs is what its documentation shows: each image as a Pillow image through
-transforms.Compose, back to uint8 tensors and stacked, in one process. (With workers it would take cores from the
-training; ours takes them too.) Each is warmed up, then timed in turns; the medians are told. Prints a table and a JSON
-line a policy.
+Ours is `apply` on a uint8 batch in memory, on one thread as in the loader. Theirs is what its documentation shows: each
+image as a Pillow image through transforms.Compose, back to uint8 tensors and stacked, in one process. (With workers it
+would take cores from the training.) Each is warmed up, then timed in turns; the medians are told. Prints a table and a
+JSON line a policy.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from snugnet import environment
+from snugnet.device import one_thread
 from snugnet.train.config import TrainConfig
 
 BASE = [{"op": "crop", "padding": 4}, {"op": "flip"}]
@@ -45,8 +46,9 @@ def ours(policy: list[dict[str, Any]], images: Tensor) -> Callable[[], Tensor]:
 
     def step() -> Tensor:
         batch = images
-        for operation in operations:
-            batch = operation.apply(batch, generator)
+        with one_thread():
+            for operation in operations:
+                batch = operation.apply(batch, generator)
         return batch
 
     return step

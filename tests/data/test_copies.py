@@ -10,7 +10,7 @@ from pictures import photos
 from tiny_data import CLASSES, TinyCifar
 
 from snugnet.data import splits
-from snugnet.data.augment import Augment, Erase, Flip, Normalize, Rotate
+from snugnet.data.augment import Augment, Draw, Erase, Flip, Normalize, Rotate
 from snugnet.data.config import DataConfig, ExtraCopies, Normalization
 from snugnet.data.copies import NO_COPIES, Copies, extra_copies
 from snugnet.data.images import DataInfo, Images
@@ -123,3 +123,21 @@ class TestLoader:
         images, labels = loader(batch_size=64).samples()
         assert torch.equal(images, photos(64)[labels])
         assert images.dtype == torch.uint8
+
+
+def test_augmentation_runs_on_one_thread_and_gives_the_others_back() -> None:
+    seen: list[int] = []
+
+    class Watched(Flip):
+        def apply(self, images: torch.Tensor, draw: Draw | torch.Generator) -> torch.Tensor:
+            seen.append(torch.get_num_threads())
+            return super().apply(images, draw)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        epoch(loader(Watched(op="flip")))
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -12,6 +12,7 @@ from snugnet.data.augment import Augment, Draw, split_at_normalize
 from snugnet.data.config import Normalization
 from snugnet.data.copies import NO_COPIES, Copies
 from snugnet.data.images import Images
+from snugnet.device import one_thread
 
 
 def derived_seed(*parts: int | str) -> int:
@@ -96,12 +97,13 @@ class TrainLoader:
         allowed = shown >= self._plain if self._plain else None
         draw = Draw(generator, shown, epoch, self.seed, allowed)
         place = self._sources[shown].to(self._device, non_blocking=True)
-        pixels = self._pixels[place]
-        for operation in self._on_pixels:
-            pixels = operation.apply(pixels, draw)
-        images = self._normalize(pixels)
-        for operation in self._on_floats:
-            images = operation.apply(images, draw)
+        with one_thread():
+            pixels = self._pixels[place]
+            for operation in self._on_pixels:
+                pixels = operation.apply(pixels, draw)
+            images = self._normalize(pixels)
+            for operation in self._on_floats:
+                images = operation.apply(images, draw)
         return images, self._labels[place]
 
 
