@@ -60,8 +60,9 @@ r.toml:16: data.train_on: must be one of train, all; got 'trian', did you mean '
 r.toml:18: train.epochs: missing; it must be given
 r.toml:19: train.epoch: unknown key, did you mean 'epochs'?
 r.toml:20: train.batch_size: must be a whole number; got 3.0
-r.toml:21: train.augment.0.prob: unknown key; known are axis, op, p
-r.toml:21: train.augment.1: must be one of flip, crop, cutout; got 'flap', did you mean 'flip'?
+r.toml:21: train.augment.0.prob: unknown key; known are alternate, axis, op, p
+r.toml:21: train.augment.1: must be one of flip, crop, rotate, affine, perspective, color_jitter, blur, cutout, erase, \
+auto_augment, rand_augment, trivial_augment, aug_mix, normalize; got 'flap', did you mean 'flip'?
 r.toml:21: train.augment.2: must have the key 'op'
 r.toml:21: train.augment.3.fill: must be one of zero, reflect; got 'zeros', did you mean 'zero'?
 r.toml:21: train.augment.3.padding: must be greater than or equal to 1; got 0

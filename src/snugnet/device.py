@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -69,3 +69,18 @@ def choose(device: str, precision: str) -> Compute:
     if precision == "auto":
         return Compute(found, "bf16" if has_fast_bf16(found) else "fp32")
     return Compute(found, "bf16" if precision == "bf16" else "fp32")
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """For hundreds of operations too short to share: each would wait for every thread to be given a core.
+
+    Measured with AutoAugment, crop, flip and perspective on 512 CIFAR images, two cores: where other processes want
+    them too, 1,600 ms with two threads and 25 ms with one; where nothing else runs, 11 ms with two.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

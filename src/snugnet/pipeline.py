@@ -188,6 +188,7 @@ def loaders(experiment: Experiment, data: Splits, where: torch.device) -> tuple[
         batch_size=config.batch_size,
         augment=config.augment,
         seed=experiment.seed,
+        copies=data.copies,
         device=where,
     )
     val = EvalLoader(data.val, data.normalization, batch_size=EVAL_BATCH, device=where) if len(data.val) else None

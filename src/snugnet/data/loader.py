@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Generator, Tensor
 
-from snugnet.data.augment import Augment
+from snugnet.data.augment import Augment, Draw, split_at_normalize
 from snugnet.data.config import Normalization
+from snugnet.data.copies import NO_COPIES, Copies
 from snugnet.data.images import Images
+from snugnet.device import one_thread
 
 
 def derived_seed(*parts: int | str) -> int:
@@ -31,12 +33,17 @@ class Normalize:
         floats = images.to(torch.float32, memory_format=torch.channels_last)
         return floats.mul_(self._scale).add_(self._shift)
 
+    def undo(self, floats: Tensor) -> Tensor:
+        """The uint8 images nearest to normalised ones."""
+        return ((floats - self._shift) / self._scale).round().clamp(0, 255).to(torch.uint8)
+
 
 class TrainLoader:
     """Shuffled, augmented batches of a split that lies on the device.
 
-    Order and draws are functions of (seed, epoch, step) alone, so that an epoch may be entered at any step. A last
-    batch of one image is left out: batch norm has nothing to learn from it.
+    Order and draws are functions of (seed, epoch, step) alone, so that an epoch may be entered at any step; they are
+    made on the CPU, the same for every device. A last batch of one image is left out: batch norm has nothing to learn
+    from it. Extra copies are shown as images of their own, and take no memory.
     """
 
     def __init__(
@@ -48,46 +55,56 @@ class TrainLoader:
         augment: Sequence[Augment],
         seed: int,
         device: torch.device,
+        copies: Copies = NO_COPIES,
     ) -> None:
         self._pixels, self._labels = images.pixels.to(device), images.labels.to(device)
+        self._sources = torch.cat([torch.arange(len(images)), copies.sources])  # what is shown: places in the split
+        self._plain = len(images) if copies.only else 0  # the first that many are never augmented
         self._normalize = Normalize(normalization, device)
-        self._augment = tuple(augment)
-        self._batch_size, self._seed, self._device = batch_size, seed, device
-        self._generator = Generator(device)
+        self._on_pixels, self._on_floats = split_at_normalize(augment)
+        self._batch_size, self._device = batch_size, device
+        self.seed, self.classes = seed, int(images.labels.max()) + 1
 
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        full, rest = divmod(len(self._labels), self._batch_size)
+        full, rest = divmod(len(self._sources), self._batch_size)
         return full + (rest > 1)
 
     def seen(self, step: int) -> int:
         """Images in the first `step` batches of an epoch."""
-        return min(step * self._batch_size, len(self._labels))
+        return min(step * self._batch_size, len(self._sources))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(images float32 (N, C, H, W), labels int64 (N,)) from step `start` on."""
         order = self._order(epoch)
         for step in range(start, self.steps):
-            pixels, labels = self._batch(order, epoch, step)
-            yield self._normalize(pixels), labels
+            yield self._batch(order, epoch, step)
 
     def samples(self) -> tuple[Tensor, Tensor]:
-        """The first batch as it is before normalisation: (uint8 images (N, C, H, W), labels)."""
-        return self._batch(self._order(0), 0, 0)
+        """The first batch as it can be looked at: (uint8 images (N, C, H, W), labels)."""
+        images, labels = self._batch(self._order(0), 0, 0)
+        return self._normalize.undo(images), labels
 
     def _order(self, epoch: int) -> Tensor:
-        generator = Generator(self._device).manual_seed(derived_seed(self._seed, epoch, "order"))
-        return torch.randperm(len(self._labels), generator=generator, device=self._device)
+        generator = Generator().manual_seed(derived_seed(self.seed, epoch, "order"))
+        return torch.randperm(len(self._sources), generator=generator)
 
     def _batch(self, order: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Augmented images and labels, by draws that belong to this step."""
-        index = order[step * self._batch_size : (step + 1) * self._batch_size]
-        self._generator.manual_seed(derived_seed(self._seed, epoch, step))
-        pixels = self._pixels[index]
-        for operation in self._augment:
-            pixels = operation.apply(pixels, self._generator)
-        return pixels, self._labels[index]
+        """Augmented, normalised images and labels, by draws that belong to this step."""
+        shown = order[step * self._batch_size : (step + 1) * self._batch_size]
+        generator = Generator().manual_seed(derived_seed(self.seed, epoch, step))
+        allowed = shown >= self._plain if self._plain else None
+        draw = Draw(generator, shown, epoch, self.seed, allowed)
+        place = self._sources[shown].to(self._device, non_blocking=True)
+        with one_thread():
+            pixels = self._pixels[place]
+            for operation in self._on_pixels:
+                pixels = operation.apply(pixels, draw)
+            images = self._normalize(pixels)
+            for operation in self._on_floats:
+                images = operation.apply(images, draw)
+        return images, self._labels[place]
 
 
 class EvalLoader:

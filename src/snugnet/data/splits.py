@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from snugnet.data.config import DataConfig, Normalization
+from snugnet.data.copies import NO_COPIES, Copies, extra_copies
 from snugnet.data.download import Report, silent
 from snugnet.data.images import DataInfo, Images, content_hashes, held_out, join
 from snugnet.data.sources import open_source
@@ -16,12 +17,16 @@ from snugnet.errors import DataError, RecipeError
 
 @dataclass(frozen=True)
 class Splits:
-    """`val` is empty where `train_on` is "all" or `val_fraction` is 0. `normalization` is of the training images."""
+    """`val` is empty where `train_on` is "all" or `val_fraction` is 0. `normalization` is of the training images.
+
+    `copies` are images of `train` that an epoch shows once more.
+    """
 
     info: DataInfo
     train: Images
     val: Images
     normalization: Normalization
+    copies: Copies = NO_COPIES
 
 
 def open_splits(config: DataConfig, report: Report = silent) -> Splits:
@@ -38,7 +43,7 @@ def open_splits(config: DataConfig, report: Report = silent) -> Splits:
     everything, own_val = source.read("train"), source.read("val")
     assert everything is not None  # a source without a train split raises
     train, val = _divided(config, info, everything, own_val)
-    return Splits(info, train, val, _normalization(config, info, train))
+    return Splits(info, train, val, _normalization(config, info, train), extra_copies(config.extra_copies, info, train))
 
 
 def open_test(config: DataConfig, report: Report = silent) -> Images:

@@ -43,6 +43,7 @@ def draw_samples(path: Path, experiment: Experiment, data: Splits) -> Path:
         batch_size=SAMPLES,
         augment=experiment.train.augment,
         seed=experiment.seed,
+        copies=data.copies,
         device=torch.device("cpu"),
     )
     pixels, labels = loader.samples()

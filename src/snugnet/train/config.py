@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from snugnet.config import Frozen
-from snugnet.data.augment import Augment
+from snugnet.data.augment import Augmentation
 from snugnet.train.ema import EmaConfig
+from snugnet.train.mix import MixConfig
 from snugnet.train.optim import OptimizerConfig
 from snugnet.train.schedule import ScheduleConfig
 
@@ -20,7 +21,8 @@ class TrainConfig(Frozen):
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 128
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    augment: tuple[Augment, ...] = ()
+    augment: Augmentation = ()
+    mix: MixConfig | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # total norm that gradients are scaled down to
     ema: EmaConfig | None = None

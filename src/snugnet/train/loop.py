@@ -19,7 +19,7 @@ from snugnet.data.loader import EvalLoader, TrainLoader
 from snugnet.device import Compute
 from snugnet.errors import Diverged
 from snugnet.evaluate.predict import predict
-from snugnet.train import optim
+from snugnet.train import mix, optim
 from snugnet.train.config import TrainConfig
 from snugnet.train.ema import Ema, NoEma
 
@@ -120,7 +120,7 @@ def fit(
     learner = Learner(model, config, compute)
     if state is not None:
         learner.load(state)
-    steps = train.steps
+    steps, mixed = train.steps, mix.build(config.mix, train.seed, train.classes)
     while learner.epoch < config.epochs:
         started, start_step = time.perf_counter(), learner.step
         losses = learner.losses = _room(learner.losses, steps, compute.device)
@@ -128,9 +128,10 @@ def fit(
         for images, labels in train.epoch(learner.epoch, learner.step):
             total_step = learner.epoch * steps + learner.step
             _set_lr(learner.optimizer, config, total_step, steps)
+            images, targets = mixed(images, labels, learner.epoch, learner.step)
             with compute.autocast():
                 logits = learner.model(images)
-                loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+                loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
             loss.backward()
             if config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(learner.model.parameters(), config.clip_norm)
