@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from small_runs import leftovers, outcome
-from snugnet import runs
 
 DIGITS = "snugnet/digits --set train.epochs=3 --set train.ema.decay=0.9 --set train.keep=best --set train.batch_size=8"
 RECIPE = os.environ.get("SNUG_KILL", DIGITS)

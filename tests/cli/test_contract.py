@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from command import fails, snug
+from snugnet.report.ledger import read_ledger
 from snugnet import runs
 
 TRAIN = {"run", "params", "bytes", "val", "test", "seconds"}
@@ -63,6 +64,7 @@ def test_a_recorded_run_is_a_line_of_the_ledger(seeds: Path):
     assert [line["seed"] for line in lines] == [0, 1]
     assert all(line.keys() >= LEDGER for line in lines)
     assert lines[0]["command"].startswith("snug train snugnet/digits")
+    assert [entry.seed for entry in read_ledger(seeds / "results" / "ledger.jsonl")] == [0, 1]
 
 
 def test_a_group_goes_on_where_it_stopped(seeds: Path, tmp_path: Path):
@@ -199,7 +201,8 @@ def test_doctor():
 
 
 def test_demo_without_data_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from snugnet import recipe
+    from snugnet.report.ledger import read_ledger
+from snugnet import recipe
 
     load = recipe.load
     monkeypatch.setattr(recipe, "load", lambda name: load(name, ["train.epochs=1"]))

@@ -42,6 +42,8 @@ class Entry(Frozen):
     tta_test: float | None = None
     seconds: float
     hardware: str
+    precision: str = ""
+    trained_on: str = "train"
     date: str
     command: str
 
@@ -118,7 +120,7 @@ def row(entries: Iterable[Entry]) -> str:
     cells = (
         f"`{last.recipe}`", str(last.epochs), str(len(runs)), accuracy(runs), show_count(last.params),
         show_bytes(last.bytes), show_count(last.macs), show_seconds(fmean(run.seconds for run in runs)), last.hardware,
-        last.date,
+        last.date[:10],
     )  # fmt: skip
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
