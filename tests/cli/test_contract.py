@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from command import fails, snug
-from snugnet.report.ledger import read_ledger
 from snugnet import runs
+from snugnet.report.ledger import read_ledger
 
 TRAIN = {"run", "params", "bytes", "val", "test", "seconds"}
 LEDGER = {*runs.LEDGER_FIELDS, "tta_test", "seconds", "hardware", "date", "command"}
@@ -201,8 +201,7 @@ def test_doctor():
 
 
 def test_demo_without_data_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from snugnet.report.ledger import read_ledger
-from snugnet import recipe
+    from snugnet import recipe
 
     load = recipe.load
     monkeypatch.setattr(recipe, "load", lambda name: load(name, ["train.epochs=1"]))
