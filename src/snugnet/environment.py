@@ -64,6 +64,14 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
 
 
+def changed(before: dict[str, Any], compute: Compute) -> str:
+    """What is different from a recorded environment in ways that change numbers; "" where nothing is."""
+    here = describe(compute)
+    names = [name for name in ("device", "precision", "threads", "torch", "hardware") if before.get(name) != here[name]]
+    was, now_is = (", ".join(f"{name} {each.get(name)}" for name in names) for each in (before, here))
+    return f"it began with {was} and goes on with {now_is}" if names else ""
+
+
 def describe(compute: Compute) -> dict[str, Any]:
     """The record that lies in a run directory."""
     return {

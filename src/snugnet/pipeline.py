@@ -44,6 +44,7 @@ class Controls:
     observe: Observer = lambda progress: None
     planned: Callable[[budget.Cost, Budget], None] = lambda cost, limits: None  # told once the design is known to fit
     download: download.Report = download.silent
+    warn: Callable[[str], None] = lambda message: None
     started: float = field(default_factory=time.monotonic)  # when the user's command began
     resumes: Path | None = None  # the group of seeds that the run belongs to, to be gone on with as a whole
 
@@ -105,6 +106,8 @@ def resume(path: Path, controls: Controls) -> dict[str, Any]:
     experiment, cost = affordable(run.experiment)
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
+    if began := environment.changed(run.record().environment, compute):
+        controls.warn(f"{path}: {began}; the rest will not be bitwise what it would have been there")
     data = splits.open_splits(experiment.data, controls.download)
     return execute(run, data, compute, cost, controls)
 

@@ -39,6 +39,10 @@ def bar(share: float, width: int = 20) -> str:
     return f"[{'green' if share <= 1 else 'red'}]{'█' * filled}{'░' * (width - filled)}[/] {100 * share:.1f} %"
 
 
+def show_warning(message: str) -> None:
+    errors.print(f"[yellow]Note[/]: {escape(message)}", soft_wrap=True)
+
+
 def show_download(received: int, total: int) -> None:
     """A line for each tenth of a download."""
     tenth = total // 10

@@ -13,7 +13,7 @@ from snugnet import units
 from snugnet.cli import STARTED
 from snugnet.cli.console import Data, Json, Overrides, errors, escape, out, print_json
 from snugnet.cli.designing import BudgetText, Recipe, limits
-from snugnet.cli.display import Display, show_budget, show_download
+from snugnet.cli.display import Display, show_budget, show_download, show_warning
 from snugnet.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -164,7 +164,9 @@ def _observed(controls: Controls, experiment: Experiment, path: Path) -> tuple[D
     import dataclasses
 
     display = Display(experiment.train.epochs, f"{experiment.name} · seed {experiment.seed} · {path}")
-    return display, dataclasses.replace(controls, observe=display, planned=show_budget, download=show_download)
+    return display, dataclasses.replace(
+        controls, observe=display, planned=show_budget, download=show_download, warn=show_warning
+    )
 
 
 def _train_one(loaded: LoadedRecipe, path: Path, controls: Controls, *, force: bool) -> dict[str, Any]:

@@ -1,0 +1,21 @@
+"""What a result was measured with."""
+
+from __future__ import annotations
+
+import torch
+
+from snugnet import environment
+from snugnet.device import Compute
+
+HERE = Compute(torch.device("cpu"), "fp32")
+
+
+def test_the_same_machine_has_not_changed():
+    assert environment.changed(environment.describe(HERE), HERE) == ""
+
+
+def test_a_change_that_changes_numbers_is_named():
+    before = environment.describe(HERE) | {"precision": "bf16", "threads": 99}
+    threads = torch.get_num_threads()
+    words = f"it began with precision bf16, threads 99 and goes on with precision fp32, threads {threads}"
+    assert environment.changed(before, HERE) == words
