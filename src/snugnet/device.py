@@ -38,11 +38,13 @@ def find_device(name: str) -> torch.device:
     }
     if name == "auto":
         return torch.device(next(kind for kind, there in present.items() if there()))
-    kind = name.split(":")[0]
-    if kind not in present:
+    kind, colon, number = name.partition(":")
+    if kind not in present or (colon and not (kind == "cuda" and number.isdecimal())):
         raise UsageError(f"--device {name}: unknown device; give auto, cpu, cuda, cuda:1 or mps")
     if not present[kind]():
         raise UsageError(f"--device {name}: torch sees no {kind} device here; give --device auto")
+    if number and int(number) >= (count := torch.cuda.device_count()):
+        raise UsageError(f"--device {name}: torch sees {count} cuda devices, counted from 0; give one of them")
     return torch.device(name)
 
 

@@ -18,6 +18,9 @@ _STORAGE = {
     errno.EACCES: "no permission to write here; choose another folder",
     errno.EFBIG: "the file is larger than this system allows; free the limit or choose another folder",
     errno.EIO: "the disk reports an error; check it",
+    errno.ENOTDIR: "a file stands where a folder is meant; choose another folder",
+    errno.EEXIST: "a file stands where a folder is meant; choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 
@@ -41,9 +44,14 @@ def write_bytes(path: Path, data: bytes) -> int:
         return path.stat().st_size
     except OSError as error:
         raise storage_error(path, error) from error
-    finally:  # an interrupt as well leaves nothing behind
+    finally:  # an interrupt leaves nothing either
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def is_part(path: Path) -> bool:
+    """Whether this is what a killed `write_bytes` left."""
+    return path.name.startswith(".") and path.name.endswith(".part")
 
 
 def sync_folder(folder: Path) -> None:
@@ -66,11 +74,17 @@ def write_json(path: Path, value: Any) -> int:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds one line and syncs it. A torn last line is the reader's to drop. Raises StorageError."""
+    """Adds one line and syncs it, behind a torn one on a line of its own. Raises StorageError.
+
+    A torn last line is the reader's to drop.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write(line.encode() + b"\n")
+        with path.open("ab+") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            torn = b"\n" if file.read(1) not in (b"", b"\n") else b""
+            file.write(torn + line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

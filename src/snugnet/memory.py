@@ -73,8 +73,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def too_large(memory: Memory, batch_size: int, free_bytes: int) -> str:
-    """What to say of a batch that does not fit, with the largest power of two that does."""
-    largest = min(memory.largest_batch(0.8 * free_bytes), batch_size - 1)  # the prediction may be short
+    """What to say of a batch that did not fit, with the largest power of two below it that should."""
+    largest = min(memory.largest_batch(0.8 * free_bytes), batch_size - 1)
     remedy = f"set train.batch_size={2 ** (largest.bit_length() - 1)}" if largest >= 2 else "choose a narrower net"
     return (
         f"train.batch_size = {batch_size} takes about {show_bytes(memory.of_batch(batch_size))} of memory, "

@@ -25,7 +25,7 @@ from snugnet.evaluate.metrics import Scores, scores
 from snugnet.evaluate.predict import predict
 from snugnet.models import resnet, whitening
 from snugnet.recipe import Experiment, Recipe
-from snugnet.runs import Run
+from snugnet.runs import Run, require_free
 from snugnet.stopping import Stopper
 from snugnet.train import loop
 from snugnet.train.loop import Epoch, Step
@@ -45,6 +45,7 @@ class Controls:
     planned: Callable[[budget.Cost, Budget], None] = lambda cost, limits: None  # told once the design is known to fit
     download: download.Report = download.silent
     started: float = field(default_factory=time.monotonic)  # when the user's command began
+    resumes: Path | None = None  # the group of seeds that the run belongs to, to be gone on with as a whole
 
 
 def adapted(experiment: Experiment, info: DataInfo, *, force: bool = False) -> Experiment:
@@ -79,14 +80,21 @@ def planned_card(experiment: Experiment, *, force: bool = False) -> Card:
 
 def start(recipe: Recipe, path: Path, controls: Controls, *, force: bool = False) -> dict[str, Any]:
     """Trains in a new run directory; returns the summary. Raises OverBudget before any pixel is read."""
-    planned = planned_card(recipe.experiment, force=force)
-    experiment = recipe.experiment.model_copy(update={"model": planned.model})
-    cost = budget.price(planned)
-    budget.check(cost, experiment.budget)
+    require_free(path)
+    experiment, cost = affordable(recipe.experiment, force=force)
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
+    data = splits.open_splits(experiment.data, controls.download)
     run = Run.create(path, recipe, experiment, environment.describe(compute))
-    return execute(run, compute, cost, controls)
+    return execute(run, data, compute, cost, controls)
+
+
+def affordable(experiment: Experiment, *, force: bool = False) -> tuple[Experiment, budget.Cost]:
+    """The experiment with its net made for its data, and the cost. Raises OverBudget; reads no pixel."""
+    planned = planned_card(experiment, force=force)
+    cost = budget.price(planned)
+    budget.check(cost, experiment.budget)
+    return experiment.model_copy(update={"model": planned.model}), cost
 
 
 def resume(path: Path, controls: Controls) -> dict[str, Any]:
@@ -94,16 +102,17 @@ def resume(path: Path, controls: Controls) -> dict[str, Any]:
     run = Run.open(path)
     if run.is_finished:
         return run.record().summary
-    cost = budget.price(planned_card(run.experiment))
-    controls.planned(cost, run.experiment.budget)
-    return execute(run, device.choose(controls.device, run.experiment.train.precision), cost, controls)
+    experiment, cost = affordable(run.experiment)
+    controls.planned(cost, experiment.budget)
+    compute = device.choose(controls.device, experiment.train.precision)
+    data = splits.open_splits(experiment.data, controls.download)
+    return execute(run, data, compute, cost, controls)
 
 
-def execute(run: Run, compute: Compute, cost: budget.Cost, controls: Controls) -> dict[str, Any]:
+def execute(run: Run, data: Splits, compute: Compute, cost: budget.Cost, controls: Controls) -> dict[str, Any]:
     """Train, ship, judge: from whatever the run directory holds to its summary."""
     experiment = run.experiment
     with run.locked(), controls.stopper:
-        data = splits.open_splits(experiment.data, controls.download)
         clock = Clock(run.elapsed_s(), controls.started)
         with memory_explained(experiment, compute):
             train(run, data, compute, controls, clock)
@@ -145,15 +154,15 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
         controls.observe(progress)
         if isinstance(progress, Epoch):
             run.log(progress.line())
-            if experiment.train.keep == "best" and (progress.val_accuracy or 0.0) > best:
-                best = progress.val_accuracy or 0.0
+            if progress.val_accuracy is not None and progress.val_accuracy > best:
+                best = progress.val_accuracy
                 run.save(progress.state(), clock(), "best")
             run.save(progress.state(), clock())
         elif controls.stopper.reason:
             run.save(progress.state(), clock())
             raise Interrupted(
                 f"{controls.stopper.reason}: stopped in epoch {progress.epoch}, step {progress.step}, nothing is lost; "
-                f"go on with: snug resume {run.path}"
+                f"go on with: snug resume {controls.resumes or run.path}"
             )
 
 

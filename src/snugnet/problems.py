@@ -52,6 +52,7 @@ def _is_inside(inner: Location, outer: Location) -> bool:
 
 def _place(where: str, path: str, origins: Mapping[str, str]) -> str:
     """The file with the line of the key, or of the nearest table around it; or --set."""
+    path = next((key for key in origins if key.startswith(f"{path}.")), path) if path and path not in origins else path
     while path and path not in origins:
         path = path.rpartition(".")[0]
     origin = origins.get(path, "")

@@ -67,8 +67,12 @@ class Experiment(Frozen):
 
     @property
     def sha256(self) -> str:
-        """Of all that shapes the result but the seed: runs that share it are seeds of one experiment."""
-        parts = {name: getattr(self, name).plain() for name in ("model", "data", "train")}
+        """Of all that shapes the result but the seed: runs that share it are seeds of one experiment.
+
+        Values at their defaults are left out, so that a new field does not make an old recipe another one.
+        """
+        shaping = (self.model.plain(exclude_defaults=True), self.data.plain(exclude_defaults=True))
+        parts = [*shaping, self.train.plain(exclude_defaults=True, exclude={"log_every"})]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -29,6 +29,7 @@ from snugnet.recipe import Experiment, Recipe
 
 State = dict[str, Any]
 _OURS = {"recipe.toml", "environment.json", ".lock"}  # what a run stopped while it was being created may hold
+_GROUP = {"recipe.toml"}  # and a group
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class RunRecord:
 
     @property
     def experiment(self) -> Experiment:
-        return _experiment(self.path, self.config)
+        return _experiment(self.path / "config.json", self.config)
 
 
 class Run:
@@ -65,15 +66,14 @@ class Run:
     @classmethod
     def create(cls, path: Path, recipe: Recipe, experiment: Experiment, environment: dict[str, Any]) -> Run:
         """A new run. Raises RunExists where the directory holds anything but a run that never started."""
-        if path.exists() and not path.is_dir():
-            raise RunExists(f"{path}: is a file; give --run another directory")
-        if path.is_dir() and (held := {entry.name for entry in path.iterdir()} - _OURS):
-            remedy = f"go on with `snug resume {path}`" if "config.json" in held else "it is no run"
-            raise RunExists(f"{path}: exists and is not empty; {remedy}, or give --run another directory")
-        files.write_text(path / "recipe.toml", recipe.text)
-        files.write_json(path / "environment.json", environment)
-        files.write_json(path / "config.json", experiment.plain())
-        return cls(path, experiment)
+        require_free(path)
+        run = cls(path, experiment)
+        with run.locked():
+            require_free(path)  # of two that came at once, one was first
+            files.write_text(path / "recipe.toml", recipe.text)
+            files.write_json(path / "environment.json", environment)
+            files.write_json(path / "config.json", experiment.plain())
+        return run
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -82,19 +82,28 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps every other process from writing here; the system frees the lock of a dead one. Raises RunLocked."""
+        """Keeps every other process from writing here; the system frees the lock of a dead one. Raises RunLocked.
+
+        What a killed write left behind is removed.
+        """
         try:
             import fcntl
         except ImportError:  # no such locks on this system
             yield
             return
-        handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+        except OSError as error:
+            raise files.storage_error(self.path / ".lock", error) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(handle)
             raise RunLocked(f"{self.path}: another process is working on this run; wait for it or stop it") from error
         try:
+            for part in (entry for entry in self.path.rglob(".*.part") if files.is_part(entry)):
+                part.unlink(missing_ok=True)
             yield
         finally:
             os.close(handle)
@@ -162,8 +171,22 @@ class Run:
         return self.path / "checkpoint" / f"{name}.safetensors"
 
 
+def require_free(path: Path, ours: set[str] = _OURS) -> None:
+    """Raises RunExists where `path` holds anything but what a run, or a group, that never started may have left."""
+    if path.exists() and not path.is_dir():
+        raise RunExists(f"{path}: is a file; give --run another directory")
+    held = {entry.name for entry in path.iterdir() if not files.is_part(entry)} if path.is_dir() else set()
+    if held & {"config.json", "seeds.json"}:
+        raise RunExists(f"{path}: holds a run; go on with it by `snug resume {path}`, or give --run another directory")
+    if held - ours:
+        raise RunExists(f"{path}: exists, is not empty and is no run; give --run another directory")
+
+
 def read(path: Path) -> RunRecord:
     """Raises ArtifactError where `path` is no run directory or a file of it is damaged."""
+    if (path / "seeds.json").is_file():
+        inside = next((str(member) for member in members(path)), f"{path}/seed-...")
+        raise ArtifactError(f"{path}: holds the runs of several seeds; give one of them, as {inside}")
     if not (path / "config.json").is_file():
         raise ArtifactError(
             f"{path}: no run here (there is no config.json); `snug train RECIPE --run {path}` makes one"
@@ -175,6 +198,14 @@ def read(path: Path) -> RunRecord:
         environment=_read_json(path / "environment.json"),
         metrics=_metrics(path),
     )
+
+
+def read_finished(path: Path) -> RunRecord:
+    """As `read`, for a run that has its summary. Raises ArtifactError."""
+    record = read(path)
+    if not record.summary:
+        raise ArtifactError(f"{path}: is not finished; finish it with `snug resume {path}`")
+    return record
 
 
 @dataclass(frozen=True)
@@ -189,13 +220,13 @@ def create_group(root: Path, recipe: Recipe, seeds: int) -> None:
     """The directory of a group, or the same one again to go on with. Raises RunExists where it is anything else."""
     found = read_group(root)
     if found is None:
-        if root.exists() and any(root.iterdir()):
-            raise RunExists(f"{root}: exists and is not a group of seeds; give --run another directory")
+        require_free(root, _GROUP)
         files.write_text(root / "recipe.toml", recipe.text)
         files.write_json(root / "seeds.json", {"seeds": seeds, "experiment": recipe.experiment.plain()})
     elif (found.recipe.experiment, found.seeds) != (recipe.experiment, seeds):
+        same = "this" if found.recipe.experiment == recipe.experiment else "another"
         raise RunExists(
-            f"{root}: holds {found.seeds} seeds of another experiment; go on with it by `snug resume {root}`, "
+            f"{root}: holds {found.seeds} seeds of {same} experiment; go on with it by `snug resume {root}`, "
             "or give --run another directory"
         )
 
@@ -205,8 +236,14 @@ def read_group(root: Path) -> Group | None:
     if not (root / "seeds.json").is_file():
         return None
     value = _read_json(root / "seeds.json")
-    text = (root / "recipe.toml").read_text(encoding="utf-8")
-    return Group(Recipe(_experiment(root, value["experiment"]), text, {}), value["seeds"])
+    seeds, experiment = value.get("seeds"), value.get("experiment")
+    if not isinstance(seeds, int) or not isinstance(experiment, dict):
+        raise ArtifactError(f"{root / 'seeds.json'}: damaged (no seeds or no experiment); restore it, or train again")
+    try:
+        text = (root / "recipe.toml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{root / 'recipe.toml'}: cannot be read ({error}); restore it, or train again") from error
+    return Group(Recipe(_experiment(root / "seeds.json", experiment), text, {}), seeds)
 
 
 def members(path: Path) -> list[Path]:
@@ -245,7 +282,9 @@ def _experiment(path: Path, config: dict[str, Any]) -> Experiment:
         return Experiment.parse(config)
     except ValidationError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ArtifactError(f"{path / 'config.json'}: not a configuration of this version ({reason})") from error
+        raise ArtifactError(
+            f"{path}: not a configuration of this version ({reason}); restore it from a copy, or train again"
+        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -262,11 +301,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
     file = path / "metrics.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
+            if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+                raise ValueError("no epoch in it")
+            rows.append(row)
         except ValueError as error:
             if number < len(lines):  # only the last line can be torn
                 raise ArtifactError(f"{file}:{number}: damaged ({error}); delete the line") from error
@@ -276,7 +318,8 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
 def _as_csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        single = [name for name, value in rows[0].items() if not isinstance(value, list)]
+        writer = csv.DictWriter(text, fieldnames=single, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue()

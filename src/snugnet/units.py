@@ -10,6 +10,7 @@ COUNT = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 BYTES = {"": 1, "B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
+LARGEST = 1e18
 _WHOLE = r"[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)*"  # a comma groups thousands: "1,5M" is a slip, not 15M
 _QUANTITY = re.compile(rf"\s*((?:{_WHOLE})(?:\.[0-9]*)?)\s*([A-Za-z]*|%)\s*")
 
@@ -22,7 +23,10 @@ def parse(text: str | int | float, table: Mapping[str, float], what: str) -> flo
     if match is None or match[2] not in table:
         known = ", ".join(unit for unit in table if unit)
         raise ValueError(f"{what} must be a number, or a number with one of {known}; got {str(text)!r}")
-    return float(match[1].replace(",", "").replace("_", "")) * table[match[2]]
+    number = float(match[1].replace(",", "").replace("_", "")) * table[match[2]]
+    if number > LARGEST:
+        raise ValueError(f"{what} must be at most {LARGEST:g}; got {str(text)[:20]!r}...")
+    return number
 
 
 def parse_count(text: str | int | float) -> int:

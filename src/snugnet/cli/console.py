@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-out = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False)  # a device called cpu:x: is no cross
+errors = Console(stderr=True, highlight=False, emoji=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 Overrides = Annotated[
@@ -19,6 +19,13 @@ Overrides = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a value of the recipe; repeatable."),
 ]
 Data = Annotated[str | None, typer.Option("--data", help="cifar10, cifar100, digits, a folder of images, or a CSV.")]
+
+
+def escape(text: object) -> str:
+    """Text of others, such as paths and class names, whose brackets are no markup."""
+    from rich.markup import escape as escaped
+
+    return escaped(str(text))
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from snugnet.cli.console import Json, out, print_json
+from snugnet.cli.console import Json, escape, out, print_json
 from snugnet.errors import DataError
 
 
@@ -60,16 +60,16 @@ def show(
     is_recipe = name in recipe.builtin_names() or name.endswith(".toml")
     loaded = recipe.load(name) if is_recipe else recipe.load("snugnet/quickstart").with_data(name)
     draw_samples(output, loaded.experiment, splits.open_splits(loaded.experiment.data))
-    return print_json({"path": str(output)}) if as_json else out.print(str(output), soft_wrap=True)
+    return print_json({"path": str(output)}) if as_json else out.print(str(output), soft_wrap=True, markup=False)
 
 
 def _print_check(found: Any) -> None:
-    table = Table(title=f"{found.name}: {len(found.classes)} classes")
+    table = Table(title=f"{escape(found.name)}: {len(found.classes)} classes")
     table.add_column("class")
     for split in found.images:
         table.add_column(split, justify="right")
     for name in found.classes:
-        table.add_row(name, *(f"{counts[name]:,}" for counts in found.images.values()))
+        table.add_row(escape(name), *(f"{counts[name]:,}" for counts in found.images.values()))
     table.add_section()
     table.add_row("all", *(f"{sum(counts.values()):,}" for counts in found.images.values()))
     out.print(table)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from snugnet import units
-from snugnet.cli.console import Data, Json, Overrides, errors, out, print_json
+from snugnet.cli.console import Data, Json, Overrides, errors, escape, out, print_json
 from snugnet.cli.display import bar
 from snugnet.errors import OverBudget
 
@@ -63,7 +63,7 @@ def recipes(as_json: Json = False) -> None:
     for row in rows:
         accuracies = [row["published_accuracy"], row["measured_accuracy"]]
         shown = ["–" if value is None else units.show_percent(value) for value in accuracies]
-        table.add_row(row["name"], f"{row['params']:,}", *shown, *([row["purpose"]] if is_wide else []))
+        table.add_row(escape(row["name"]), f"{row['params']:,}", *shown, *([row["purpose"]] if is_wide else []))
     return out.print(table)
 
 
@@ -153,7 +153,7 @@ def design(
     used = ", ".join(f"{name} {100 * (1 - share):.2f} %" for name, share in headroom.items())
     errors.print(f"{cost.params:,} parameters; of the budget used: {used}")
     saved = f"snug train {output}" if output else "save it with -o small.toml, then snug train small.toml"
-    return errors.print(f"Next: {saved}")
+    return errors.print(f"Next: {saved}", soft_wrap=True, markup=False)
 
 
 def _priced(experiment: Experiment, *, force: bool = False) -> tuple[Card, Cost]:
@@ -225,12 +225,12 @@ def _as_recipe(experiment: Experiment, like: str, budget: str) -> dict[str, Any]
 
 
 def _print_plan(document: dict[str, Any], held_to: Budget) -> None:
-    layers = Table(title=document["recipe"])
+    layers = Table(title=escape(document["recipe"]))
     for column in ("layer", "kind", "output", "parameters", "MACs"):
         layers.add_column(column, justify="left" if column in ("layer", "kind") else "right")
     for layer in document["layers"]:
         size = "×".join(map(str, layer["output"]))
-        layers.add_row(layer["name"], layer["kind"], size, f"{layer['params']:,}", f"{layer['macs']:,}")
+        layers.add_row(escape(layer["name"]), layer["kind"], size, f"{layer['params']:,}", f"{layer['macs']:,}")
     out.print(layers)
     names = {
         "params": "parameters",
@@ -249,7 +249,8 @@ def _print_plan(document: dict[str, Any], held_to: Budget) -> None:
     out.print(total)
     if "against" in document:
         changes = document["against"]["change"].items()
-        out.print(f"against {document['against']['recipe']}: " + ", ".join(f"{k} {100 * v:+.1f} %" for k, v in changes))
+        shown = ", ".join(f"{name} {100 * value:+.1f} %" for name, value in changes)
+        out.print(f"against {document['against']['recipe']}: {shown}", soft_wrap=True, markup=False)
     if held_to.limits() and document["fits"]:
         out.print("[green]fits the budget[/]")
 

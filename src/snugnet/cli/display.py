@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from snugnet import units
-from snugnet.cli.console import errors, is_live
+from snugnet.cli.console import errors, escape, is_live
 
 if TYPE_CHECKING:
     from snugnet.budget import Budget, Cost
@@ -104,7 +104,7 @@ class Display:
         )
 
     def _table(self, done: float) -> Table:
-        table = Table(title=self._title, caption=f"{self._left(done)} left · Ctrl-C stops, and can be resumed")
+        table = Table(title=escape(self._title), caption=f"{self._left(done)} left · Ctrl-C stops, and can be resumed")
         for name in ("epoch", "loss", "val accuracy", "images/s"):
             table.add_column(name, justify="right")
         for row in self._rows:

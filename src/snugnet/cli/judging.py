@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from snugnet import units
-from snugnet.cli.console import Data, Json, out, print_json
+from snugnet.cli.console import Data, Json, escape, out, print_json
 from snugnet.errors import GateFailed, UsageError
 
 RunPath = Annotated[Path, typer.Argument(help="A run directory.")]
@@ -82,7 +82,7 @@ def report(
 
         records = [runs.read(path) for path in paths]
         page = write_comparison(records, compare_records(records), output or Path("comparison.html"))
-    return print_json({"path": str(page)}) if as_json else out.print(str(page), soft_wrap=True)
+    return print_json({"path": str(page)}) if as_json else out.print(str(page), soft_wrap=True, markup=False)
 
 
 def verify(run: RunPath, as_json: Json = False) -> None:
@@ -131,7 +131,7 @@ def _print_scores(result: dict[str, Any], split: str) -> None:
         table.add_column(column, justify="left" if column == "class" else "right")
     for row in result["per_class"]:
         numbers = [f"{row[name]:.4f}" for name in ("accuracy", "precision", "f1")]
-        table.add_row(row["class"], f"{row['support']:,}", *numbers)
+        table.add_row(escape(row["class"]), f"{row['support']:,}", *numbers)
     out.print(table)
 
 
@@ -143,9 +143,9 @@ def _print_comparison(comparison: Any, html: Path | None) -> None:
         std = "" if group.std is None else f" ± {100 * group.std:.2f}"
         front = "★" if group.name in comparison.pareto else ""
         numbers = (f"{group.params:,}", f"{group.bytes:,}", f"{group.macs:,}")
-        table.add_row(group.name, str(group.n), f"{100 * group.mean:.2f}{std} %", *numbers, front)
+        table.add_row(escape(group.name), str(group.n), f"{100 * group.mean:.2f}{std} %", *numbers, front)
     out.print(table)
     for test in comparison.tests:
-        out.print(f"· {test.verdict}", soft_wrap=True)
+        out.print(f"· {test.verdict}", soft_wrap=True, markup=False)
     if html:
-        out.print(f"Page: {html}", soft_wrap=True)
+        out.print(f"Page: {html}", soft_wrap=True, markup=False)

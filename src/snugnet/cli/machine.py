@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from snugnet import units
-from snugnet.cli.console import Json, out, print_json
+from snugnet.cli.console import Json, escape, out, print_json
 
 EXTRAS = {"bench": ("torchvision", "timm")}
 
@@ -28,7 +28,7 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         return print_json(facts)
     for name, value in facts.items():
-        out.print(f"[bold]{name:<12}[/] {_shown(value)}", soft_wrap=True)
+        out.print(f"[bold]{name:<12}[/] {escape(_shown(value))}", soft_wrap=True)
     return out.print("Next: snug demo" if facts["ok"] else "The training step failed: reinstall torch.")
 
 

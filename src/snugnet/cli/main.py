@@ -9,8 +9,11 @@ import typer
 
 import snugnet
 from snugnet.cli import data, designing, judging, machine, training
-from snugnet.cli.console import errors
-from snugnet.errors import SnugError
+from snugnet.cli.console import errors, escape
+from snugnet.errors import SnugError, StorageError
+
+INTERRUPTED = "Interrupted: a run that had begun is kept up to its last checkpoint; `snug resume RUN` goes on with it."
+BUG = "This is a fault of snugnet. Repeat the command as `snug --debug ...` and report what it prints."
 
 app = typer.Typer(
     name="snug",
@@ -46,29 +49,33 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app()
+    except SystemExit as end:  # typer has caught a KeyboardInterrupt, and said nothing
+        if end.code == 130:
+            errors.print(INTERRUPTED, soft_wrap=True)
+        raise
     except SnugError as error:
         if debug:
             raise
-        errors.print(f"[bold red]{type(error).__name__}[/]:", _plain(str(error)), soft_wrap=True)
+        _say(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        errors.print(
-            "Interrupted: a run that had begun is kept up to its last checkpoint; `snug resume RUN` goes on with it."
-        )
+        errors.print(INTERRUPTED, soft_wrap=True)
         sys.exit(130)
     except BrokenPipeError:  # the reader of stdout has gone, as in `snug recipes | head`
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # a name too long, a folder without permission, a disk that failed where none expected it
+        if debug:
+            raise
+        _say(StorageError(f"{error.filename or 'a file'}: {error.strerror or error}; check the path and the disk"))
+        sys.exit(StorageError.exit_code)
     except Exception as error:
         if debug:
             raise
-        errors.print(f"[bold red]Bug[/]: {type(error).__name__}:", _plain(str(error)), soft_wrap=True)
-        errors.print("This is a fault of snugnet. Repeat the command as `snug --debug ...` and report what it prints.")
+        errors.print(f"[bold red]Bug[/]: {type(error).__name__}: {escape(error)}", soft_wrap=True)
+        errors.print(BUG, soft_wrap=True)
         sys.exit(1)
 
 
-def _plain(text: str) -> object:
-    """The text as it is: brackets in paths and names are no markup."""
-    from rich.text import Text
-
-    return Text(text)
+def _say(error: SnugError) -> None:
+    errors.print(f"[bold red]{type(error).__name__}[/]: {escape(error)}", soft_wrap=True)

@@ -11,7 +11,7 @@ import typer
 
 from snugnet import units
 from snugnet.cli import STARTED
-from snugnet.cli.console import Data, Json, Overrides, errors, out, print_json
+from snugnet.cli.console import Data, Json, Overrides, errors, escape, out, print_json
 from snugnet.cli.designing import BudgetText, Recipe, limits
 from snugnet.cli.display import Display, show_budget, show_download
 from snugnet.errors import Interrupted, UsageError
@@ -39,7 +39,7 @@ def train(
     recipe: Recipe,
     data: Data = None,
     run: Annotated[Path | None, typer.Option("--run", help="The run directory; else runs/<recipe>-<number>.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Overrides the recipe's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32, help="Overrides the recipe's seed.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Train this many seeds; gives mean and spread.")] = None,
     budget: BudgetText = None,
     device: Device = "auto",
@@ -112,10 +112,13 @@ def demo(as_json: Json = False) -> None:
         errors.print(
             f"CIFAR-10 is not on disk and cannot be had ({why}). The demo uses scikit-learn's 8x8 digits.",
             soft_wrap=True,
+            markup=False,
         )
     loaded = recipes.load(name)
     errors.print(
-        f"[bold]snug demo[/]: {name} on {dataset}. {loaded.experiment.purpose}. Takes {loaded.experiment.time}."
+        f"[bold]snug demo[/]: {name} on {dataset}. {escape(loaded.experiment.purpose)}. "
+        f"Takes {escape(loaded.experiment.time)}.",
+        soft_wrap=True,
     )
     path = runs.free_path(Path("runs"), "demo")
     summary = _train_one(loaded, path, _controls(loaded.experiment, "auto", None), force=False)
@@ -137,7 +140,10 @@ def _controls(experiment: Experiment, device_name: str, stop_after: str | None) 
     except ValueError as error:
         raise UsageError(f"--stop-after: {error}") from error
     compute = device.choose(device_name, experiment.train.precision)
-    errors.print(f"{environment.hardware(compute.device)} · {compute.precision} · torch {environment.torch_version()}")
+    errors.print(
+        f"{environment.hardware(compute.device)} · {compute.precision} · torch {environment.torch_version()}",
+        soft_wrap=True,
+    )
     return Controls(device=device_name, stopper=Stopper(after_s), started=STARTED)
 
 
@@ -188,9 +194,11 @@ def _train_seeds(
     import dataclasses
     import time
 
-    from snugnet import runs
+    from snugnet import pipeline, runs
 
+    pipeline.affordable(loaded.experiment, force=force)
     runs.create_group(root, loaded, count)
+    controls = dataclasses.replace(controls, resumes=root)
     summaries = []
     for number in range(count):
         seeded = loaded.with_seed(loaded.experiment.seed + number)
@@ -229,7 +237,9 @@ def _finish(summaries: list[dict[str, Any]], path: Path, *, record: bool, as_jso
         return None
     spread = "" if std is None else f" ± {100 * std:.2f}"
     return out.print(
-        f"[bold]test accuracy {100 * mean:.2f}{spread} %[/] (n={len(summaries)}), last epoch, shipped file"
+        f"[bold]test accuracy {100 * mean:.2f}{spread} %[/] (n={len(summaries)}), {summaries[0]['weights']} weights, "
+        "shipped file",
+        soft_wrap=True,
     )
 
 
@@ -244,15 +254,15 @@ def _spread(accuracies: list[float | None]) -> tuple[float | None, float | None]
 
 
 def _print_result(summary: dict[str, Any], path: Path) -> None:
-    test = summary["scores"].get("test")
-    if test:
-        low, high = test["accuracy_interval"]
+    name = "test" if summary["test"] is not None else "val"
+    if scores := summary["scores"].get(name):
+        low, high = scores["accuracy_interval"]
         out.print(
-            f"[bold]test accuracy {units.show_percent(test['accuracy'])}[/] "
+            f"[bold]{name} accuracy {units.show_percent(scores['accuracy'])}[/] "
             f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %; {summary['weights']} weights, "
             f"epoch {summary['epoch']}), {summary['params']:,} parameters, {summary['bytes']:,} B, "
             f"{units.show_seconds(summary['seconds'])}",
             soft_wrap=True,
         )
-    out.print(f"Report: {path / 'report.html'}", soft_wrap=True)
-    out.print(f"Next:   snug evaluate {path}  ·  snug compare {path} OTHER_RUN", soft_wrap=True)
+    out.print(f"Report: {path / 'report.html'}", soft_wrap=True, markup=False)
+    out.print(f"Next:   snug evaluate {path}  ·  snug compare {path} OTHER_RUN", soft_wrap=True, markup=False)

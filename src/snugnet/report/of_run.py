@@ -20,7 +20,7 @@ SAMPLES, COLUMNS = 32, 8
 
 def report_run(path: Path) -> Path:
     """Writes plots/ and report.html of a finished run; returns the page's path."""
-    record = runs.read(path)
+    record = runs.read_finished(path)
     experiment = record.experiment
     shipped = artifact.read(path / "model.safetensors")
     data = splits.open_splits(experiment.data)

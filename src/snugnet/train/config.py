@@ -25,4 +25,5 @@ class TrainConfig(Frozen):
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # total norm that gradients are scaled down to
     ema: EmaConfig | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast where the device computes in it
+    log_every: Annotated[int, Field(ge=1)] = 50  # steps that a loss in the metrics is the mean of
     keep: Literal["last", "best"] = "last"  # what ships: the last epoch, or the best on val

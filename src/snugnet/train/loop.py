@@ -50,6 +50,7 @@ class Epoch:
     lr: float
     images_per_second: float
     seconds: float
+    losses: list[float]  # training loss along the epoch, means over `log_every` steps
     state: Callable[[], State]
 
     def line(self) -> dict[str, Any]:
@@ -189,20 +190,20 @@ def _end_epoch(
     trained_s: float,
     start_step: int,
 ) -> Epoch:
-    losses = learner.losses
+    losses = learner.losses.cpu()  # the one wait of the epoch
     _check_finite(losses, learner.epoch, config)
-    train_loss = losses.mean().item()  # the one wait of the epoch
     started = time.perf_counter()
     val_loss, val_accuracy = judge(learner.ema.model, val, compute) if val is not None else (None, None)
     learner.epoch, learner.step, learner.losses = learner.epoch + 1, 0, losses[:0]
     return Epoch(
         epoch=learner.epoch,
-        train_loss=train_loss,
+        train_loss=losses.mean().item(),
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         lr=learner.optimizer.param_groups[0]["lr"],
         images_per_second=(train.seen(train.steps) - train.seen(start_step)) / trained_s,
         seconds=trained_s + time.perf_counter() - started,
+        losses=[part.mean().item() for part in losses.split(config.log_every)],
         state=learner.state,
     )
 

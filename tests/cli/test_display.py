@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from command import snug
+from snugnet.cli import console, display
+from snugnet.cli.display import Display
+from snugnet.train.loop import Epoch, Step
+
+
+def epoch(number: int, val: float | None = 0.5) -> Epoch:
+    return Epoch(number, 1.25, val and 1.0, val, 0.1, 1234.0, 1.0, [1.25], dict)
+
+
+def step(number: int) -> Step:
+    return Step(1, number, 10, 64 * number, lambda: 2.5, dict)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """A terminal of 80 columns in place of stderr."""
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    text = io.StringIO()
+    fake = Console(file=text, force_terminal=True, width=80, highlight=False)
+    monkeypatch.setattr(console, "errors", fake)
+    monkeypatch.setattr(display, "errors", fake)
+    return text
+
+
+def watch(*progress: Epoch | Step, epochs: int = 2, title: str = "digits") -> None:
+    with Display(epochs, title) as shown:
+        for each in progress:
+            shown(each)
+
+
+def test_a_plain_line_an_epoch(capsys: pytest.CaptureFixture[str]):
+    watch(step(1), epoch(1), step(1), epoch(2, val=None))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("epoch 1/2  loss 1.2500  val 50.00 %  1,234 images/s  ")
+    assert first.endswith(" left")
+    assert second.startswith("epoch 2/2  loss 1.2500  1,234 images/s  0 s left")
+
+
+def test_a_live_table_on_a_terminal(terminal: io.StringIO):
+    watch(epoch(1), epoch(2), title="digits · runs/[/odd]")
+    text = terminal.getvalue()
+    assert "digits · runs/[/odd]" in text
+    assert "\x1b[?25l" in text  # the cursor is hidden while the table is redrawn
+    assert text.count("\x1b[?25h") == 1  # and shown again
+    assert "2/2" in text
+    assert "Ctrl-C stops, and can be resumed" in text
+
+
+def test_steps_are_drawn_now_and_then(terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(display, "REDRAW_S", -1.0)
+    watch(step(3))
+    assert "step 3/10" in terminal.getvalue()
+    terminal.truncate(0)
+    monkeypatch.setattr(display, "REDRAW_S", 1e9)
+    watch(step(3))
+    assert "step 3/10" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize(("name", "value"), [("CI", "true"), ("TERM", "dumb")])
+def test_no_redrawing_where_it_would_be_a_mess(
+    terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+):
+    monkeypatch.setenv(name, value)
+    watch(epoch(1))
+    assert "\x1b[?25l" not in terminal.getvalue()
+    assert "epoch 1/2" in terminal.getvalue()
+
+
+def test_an_error_leaves_the_cursor_visible(terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(display, "REDRAW_S", -1.0)
+
+    def broken() -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        watch(epoch(1), Step(2, 1, 10, 64, broken, dict))
+    assert terminal.getvalue().rstrip().endswith("\x1b[?25h")
+
+
+def test_what_is_left_is_estimated_from_what_was_watched(monkeypatch: pytest.MonkeyPatch):
+    now = 0.0
+    monkeypatch.setattr(display.time, "monotonic", lambda: now)
+    shown = Display(10, "resumed")
+    assert shown._left(0.0) == "…"
+    shown(step(1))
+    now = 60.0
+    shown._first_done = 4.0
+    assert shown._left(6.0) == "2 min 00 s"
+
+
+def test_a_user_s_text_is_no_markup():
+    answer = snug("evaluate [red]nowhere:x:[/]")
+    assert "[red]nowhere:x:[/]: no such file" in answer.err

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from command import snug
+
+torch.set_num_threads(1)  # bitwise claims hold for one number of threads; tiny nets are fastest with one
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of snugnet/digits, two epochs, with its report. Copy it before changing it."""
+    path = tmp_path_factory.mktemp("finished") / "digits"
+    answer = snug("train", "snugnet/digits", "--set", "train.epochs=2", "--run", path)
+    assert answer.code == 0, answer.err
+    return path
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory without data, cache or network."""
+    monkeypatch.setenv("SNUG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SNUG_OFFLINE", "1")
+    monkeypatch.delenv("SNUG_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
