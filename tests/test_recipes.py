@@ -78,7 +78,9 @@ def test_every_recipe_trains_two_steps_and_is_judged(name):
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=numbers)
     images = Images(pixels, torch.arange(8) % spec.classes, None)
     constants = Normalization(mean=(0.5,) * spec.in_channels, std=(0.25,) * spec.in_channels)
-    data = Splits(DataInfo("random", ("x",) * spec.classes, spec.in_channels, spec.image_size), images, images, constants)
+    data = Splits(
+        DataInfo("random", ("x",) * spec.classes, spec.in_channels, spec.image_size), images, images, constants
+    )
     model = build(spec)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     train, val = pipeline.loaders(experiment, data, cpu)

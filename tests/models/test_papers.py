@@ -184,7 +184,7 @@ def test_the_peak_of_alpha_by_hand():
 
 
 def test_a_map_is_let_go_of_after_its_last_skip():
-    """The image has 64 bytes a channel; blocks are single convolutions of 1 channel without shortcut, the last of 16."""
+    """A channel of a map is 64 bytes; blocks are single convolutions of 1 channel without shortcut, the last of 16."""
     stage = {"block": "single", "blocks": 1, "channels": 1, "stride": 1, "shortcut": {"kind": "none"}}
     wide = stage | {"channels": 16}
     net = {"in_channels": 4, "image_size": 4, "stem": "none"}

@@ -12,7 +12,6 @@ from snugnet.models.spec import BLOCKS, ActivationName, ModelSpec
 from specs import spec
 
 
-
 def assert_every_weight_learns(model, spec):
     torch.manual_seed(0)
     model.train()

@@ -58,9 +58,16 @@ def _imported(path: str) -> Any:
             f"block {path}: {module} cannot be imported ({type(error).__name__}: {error}); install it, or name its "
             "folder in PYTHONPATH"
         ) from error
-    if not callable(getattr(found, name, None)):
-        raise RecipeError(f"block {path}: {module} has nothing to call of the name {name!r}{nearest(name, dir(found))}")
-    return getattr(found, name)
+    made = getattr(found, name, None)
+    if not callable(made):
+        raise RecipeError(
+            f"block {path}: {module} has nothing to call of the name {name!r}{nearest(name, _callables(found))}"
+        )
+    return made
+
+
+def _callables(module: Any) -> list[str]:
+    return [name for name in dir(module) if callable(getattr(module, name, None))]
 
 
 def _check_shape(path: str, block: Block, made: nn.Module) -> None:
