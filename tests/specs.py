@@ -1,11 +1,13 @@
 """Small networks for tests."""
 
+from typing import get_args
+
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from snugnet.artifact import Card
 from snugnet.data.config import Normalization
-from snugnet.models.spec import ModelSpec
+from snugnet.models.spec import BLOCKS, ActivationName, Init, ModelSpec
 
 
 def spec(*stages, **options):
@@ -27,9 +29,27 @@ POOLS = st.none() | st.fixed_dictionaries(
     {"kind": st.sampled_from(["max", "avg"]), "kernel": st.integers(1, 4)},
     optional={"stride": st.integers(1, 3), "padding": st.integers(0, 2)},
 )
+EVEN = st.fixed_dictionaries(
+    {
+        "block": st.just("basic"),
+        "blocks": st.integers(1, 2),
+        "channels": st.integers(1, 9),
+        "kernel": st.sampled_from([2, 4]),
+        "even": st.sampled_from(["padding", "pool"]),
+    }
+)
+INNER = st.fixed_dictionaries(
+    {
+        "block": st.just("fire"),
+        "blocks": st.integers(1, 2),
+        "channels": st.integers(1, 9),
+        "inner": st.integers(1, 4),
+        "expand": st.tuples(st.integers(1, 3), st.integers(1, 3)).map(list),
+    }
+)
 STAGES = st.fixed_dictionaries(
     {
-        "block": st.sampled_from(["basic", "bottleneck", "single"]),
+        "block": st.sampled_from(BLOCKS),
         "blocks": st.integers(0, 2),
         "channels": st.integers(1, 9),
     },
@@ -39,18 +59,29 @@ STAGES = st.fixed_dictionaries(
         "dropout": st.sampled_from([0.0, 0.25]),
         "reduction": st.integers(1, 5),
         "entry": st.fixed_dictionaries({"kernel": _odd(5), "pool": POOLS}),
-        "shortcut": st.fixed_dictionaries({"kind": st.sampled_from(["projection", "none"]), "kernel": _odd(3)}),
+        "shortcut": st.fixed_dictionaries(
+            {"kind": st.sampled_from(["projection", "always", "none"]), "kernel": _odd(3)}
+        ),
+        "se": st.fixed_dictionaries({"reduction": st.integers(1, 4)}),
+        "drop_path": st.sampled_from([0.0, 0.25]),
         "pool": POOLS,
     },
 )
 PLAIN = st.fixed_dictionaries(
-    {"stages": st.lists(STAGES, min_size=1, max_size=3), "image_size": st.integers(4, 24)},
+    {"stages": st.lists(STAGES | EVEN | INNER, min_size=1, max_size=3), "image_size": st.integers(4, 24)},
     optional={
         "in_channels": st.integers(1, 4),
         "classes": st.integers(2, 12),
         "width": st.sampled_from([0.25, 0.5, 1.0, 1.7]),
-        "activation": st.sampled_from(["relu", "gelu", "silu", "hardswish", "leaky_relu"]),
-        "stem": st.fixed_dictionaries(
+        "activation": st.sampled_from(get_args(ActivationName)),
+        "conv_bias": st.booleans(),
+        "init": st.sampled_from(get_args(Init)),
+        "drop_path": st.sampled_from([0.0, 0.25]),
+        "zero_last_norm": st.booleans(),
+        "skips": st.just("dense")
+        | st.lists(st.fixed_dictionaries({"from": st.integers(1, 3), "to": st.integers(2, 4)}), max_size=2),
+        "stem": st.just("none")
+        | st.fixed_dictionaries(
             {"kernel": st.integers(1, 7)},
             optional={
                 "channels": st.integers(1, 6),
@@ -59,13 +90,15 @@ PLAIN = st.fixed_dictionaries(
                 "pool": POOLS,
                 "pool_first": st.booleans(),
                 "whiten": st.booleans(),
+                "se": st.just({}),
             },
         ),
         "head": st.fixed_dictionaries(
-            {"pool": st.sampled_from(["avg", "max"])},
+            {"pool": st.sampled_from(["avg", "max", "flatten"])},
             optional={
                 "kernel": st.integers(1, 3),
                 "hidden": st.lists(st.integers(1, 7), max_size=2),
+                "norm": st.booleans(),
                 "dropout": st.sampled_from([0.0, 0.5]),
             },
         ),

@@ -22,8 +22,9 @@ def test_generated_numbers_are_fresh(document: Path) -> None:
     assert (ROOT / document).read_text() == rendered(ROOT)[ROOT / document], "run `make tables`"
 
 
-def test_the_recipe_of_the_documentation_is_one() -> None:
-    text = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), re.DOTALL)[0]
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_recipes_of_the_documentation_are_recipes(number: int) -> None:
+    text = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), re.DOTALL)[number]
     experiment = recipe.parse(text, "docs/recipes.md").experiment
     assert experiment.expect is not None
     assert count_params(build_meta(pipeline.planned_card(experiment).model)) == experiment.expect.params

@@ -53,7 +53,7 @@ r.toml:6: model.width: must be a number; got '1'
 r.toml:7: model.stages.1: a stage as a list is [block, blocks, channels, dropout, kernel], the last two optional; \
 got ['basic', 2]
 r.toml:11: model.shortcut.kernal: unknown key, did you mean 'kernel'?
-r.toml:12: model.stem: must be a table; got 3
+r.toml:12: model.stem: must be one of none or a table; got 3
 r.toml:15: data.normalize.std.0: must be greater than 0; got 0.0
 r.toml:15: data.normalize.x: unknown key; known are mean, std
 r.toml:16: data.train_on: must be one of train, all; got 'trian', did you mean 'train'?

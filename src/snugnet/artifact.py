@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from snugnet import files
 from snugnet.config import Frozen
 from snugnet.data.config import Normalization
-from snugnet.errors import ArtifactError
+from snugnet.errors import ArtifactError, RecipeError
 from snugnet.models.resnet import ResNet, build_meta
 from snugnet.models.spec import ModelSpec
 
@@ -112,7 +112,10 @@ def read(path: Path) -> Shipped:
     if text is None:
         raise ArtifactError(f"{path}: holds weights but no snugnet card; give a file that `snug train` wrote")
     card = _card(path, text)
-    model = build_meta(card.model)
+    try:
+        model = build_meta(card.model)
+    except RecipeError as error:  # of a user's own block
+        raise ArtifactError(f"{path}: {error}") from error
     _check_tensors(path, shipped_tensors(model), tensors)
     model = model.to_empty(device="cpu")
     model.load_state_dict(tensors | {name: torch.tensor(0) for name in model.state_dict() if name.endswith(_COUNTER)})

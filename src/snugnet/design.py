@@ -109,10 +109,13 @@ def widest(experiment: Experiment, card: Card, limits: Budget) -> Experiment:
 def _baked(card: Card) -> Any:
     """The specification with the multiplier worked into its channels."""
     model = card.model
-    stages = tuple(stage.model_copy(update={"channels": model.scaled(stage.channels)}) for stage in model.stages)
-    stem = model.stem
-    if stem.channels is not None:
-        stem = stem.model_copy(update={"channels": model.stem_channels})
+
+    def scaled(part: Any, name: str) -> Any:
+        given = getattr(part, name, None)
+        return part if given is None else part.model_copy(update={name: model.scaled(given)})
+
+    stages = tuple(scaled(scaled(stage, "channels"), "inner") for stage in model.stages)
+    stem = model.stem if model.whitens else scaled(model.stem, "channels")
     return model.model_copy(update={"stages": stages, "stem": stem, "width": 1.0})
 
 

@@ -147,8 +147,8 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
     experiment = run.experiment
     torch.manual_seed(derived_seed(experiment.seed, "init"))
     model = resnet.build(experiment.model)
-    if experiment.model.stem.whiten:
-        whitening.whiten(model.stem[0], normalized_sample(data))
+    if experiment.model.whitens:
+        whitening.whiten(model.get_submodule("stem.conv"), normalized_sample(data))
     loader, val = loaders(experiment, data, compute.device)
     state = run.state()
     run.rewind(state["epoch"] if state else 0)

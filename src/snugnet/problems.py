@@ -35,11 +35,11 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, origins:
 
 
 def _is_other_branch(problem: Any, other: Any) -> bool:
-    """Where a word or a table may stand: whether `problem` is about the one that was not meant, and `other` is not."""
+    """Where a word or a table or list may stand: whether `problem` is about the one not meant, and `other` is not."""
     word, table = (problem, other) if _is_word(problem) else (other, problem)
     if not _is_word(word) or _is_word(table) or not _is_inside(table["loc"], word["loc"][:-1]):
         return False
-    return isinstance(word["input"], Mapping) == (problem is word)
+    return isinstance(word["input"], (Mapping, tuple)) == (problem is word)
 
 
 def _is_word(problem: Any) -> bool:
@@ -69,7 +69,7 @@ def _walk(model: type[BaseModel], location: Sequence[int | str]) -> tuple[Locati
         if chosen := [kind for kind in models if part in _tags(kind)]:
             kinds = chosen
             continue
-        if str(part).startswith("literal["):
+        if str(part).startswith(("literal[", "tuple[")):
             continue
         fields = sorted({name for kind in models for name in kind.model_fields})
         kept.append(part)

@@ -110,13 +110,13 @@ class Recipe:
 def builtin_names() -> list[str]:
     """Names of the recipes in the package, sorted: "durga25/narrow-resnet18"."""
     root = resources.files("snugnet") / "recipes"
-    folders = sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
-    return [
+    return sorted(
         f"{folder.name}/{file.name.removesuffix('.toml')}"
-        for folder in folders
-        for file in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        for folder in root.iterdir()
+        if folder.is_dir()
+        for file in folder.iterdir()
         if file.name.endswith(".toml")
-    ]
+    )
 
 
 def find(name: str) -> tuple[str, str, str]:

@@ -1,14 +1,15 @@
 import itertools
+import re
+from typing import get_args
 
 import pytest
 import torch
 
 from snugnet import recipe
+from snugnet.budget import count_params
 from snugnet.models.resnet import ResNet, build, build_meta
-from snugnet.models.spec import ModelSpec
+from snugnet.models.spec import BLOCKS, ActivationName, ModelSpec
 from specs import spec
-
-BLOCKS = ("basic", "bottleneck", "single")
 
 
 def assert_every_weight_learns(model, spec):
@@ -20,7 +21,8 @@ def assert_every_weight_learns(model, spec):
         if parameter.requires_grad:
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
-            assert parameter.grad.abs().sum() > 0, name
+            cancelled = spec.conv_bias and re.search(r"conv\d?\.bias$", name)  # the norm behind takes it away
+            assert parameter.grad.abs().sum() > 0 or cancelled, name
         else:
             assert name == "stem.conv.weight", name
             assert spec.stem.whiten
@@ -36,7 +38,7 @@ def test_every_weight_gets_a_gradient(block, kind, entry):
     assert_every_weight_learns(build(found), found)
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "hardswish", "leaky_relu"])
+@pytest.mark.parametrize("activation", get_args(ActivationName))
 def test_every_activation_passes_gradients(activation):
     found = spec(activation=activation, image_size=8, head={"hidden": [16], "dropout": 0.1})
     assert_every_weight_learns(build(found), found)
@@ -44,7 +46,9 @@ def test_every_activation_passes_gradients(activation):
 
 @pytest.mark.parametrize("name", recipe.builtin_names())
 def test_every_weight_of_every_recipe_gets_a_gradient(name):
-    found = recipe.load(name, ["model.width=0.1"]).experiment.model
+    """As it is where it is small, else at a tenth of its width."""
+    model = recipe.load(name).experiment.model
+    found = model if count_params(build_meta(model)) < 200_000 else model.replaced(width=model.width / 10)
     assert_every_weight_learns(build(found), found)
 
 

@@ -1,4 +1,4 @@
-"""The flexible CIFAR ResNet: stem, stages, head (architectures of avvari24, durga25, patil25 and aswani22)."""
+"""The flexible CIFAR ResNet: stem, stages, head (architectures of all five papers)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from snugnet.models.blocks import ACTIVATIONS, pool, stage_blocks
-from snugnet.models.spec import Head, ModelSpec
+from snugnet.models.blocks import Residual, stage_layers
+from snugnet.models.initial import initialise
+from snugnet.models.layers import ACTIVATIONS, SqueezeExcite, pool
+from snugnet.models.parts import Head
+from snugnet.models.spec import ModelSpec
 
 
 class ResNet(nn.Module):
@@ -19,29 +22,42 @@ class ResNet(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.stem = _stem(spec)
-        stages, channels = [], spec.stem_channels
-        for index, stage in enumerate(spec.stages):
-            stages.append(stage_blocks(spec, index, channels))
-            channels = spec.scaled(stage.channels)
-        self.stages = nn.Sequential(*stages)
-        self.head = _head(spec, channels * spec.map_sizes()[-1] ** 2)
+        places = spec.places()
+        self.stages = nn.Sequential(*(stage_layers(spec, index, places) for index in range(len(spec.stages))))
+        self.head = _head(spec)
+        by_end = sorted(spec.skip_pairs(), key=lambda pair: pair[1])
+        self._last_reader = dict(by_end)  # of each block's input that skips start from, the last block that adds it
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
+        kept: dict[int, Tensor] = {}  # what enters a block, until the last skip from there has run
+        number = 0
         for block in self.blocks():  # flat, so that nothing but the running block holds its input
-            x = block(x)
+            number += isinstance(block, Residual)
+            if isinstance(block, Residual) and number in self._last_reader:
+                kept[number] = x
+            earlier = [self._read(kept, block, number)] if isinstance(block, Residual) and block.skips else []
+            x = block(x, *earlier)
         return cast(Tensor, self.head(x))
 
+    def _read(self, kept: dict[int, Tensor], block: Residual, number: int) -> Iterator[Tensor]:
+        """The maps that the skips into block `number` start from, each let go of where nothing later reads it."""
+        for start in map(int, block.skips):
+            yield kept.pop(start) if self._last_reader[start] == number else kept[start]
+
     def blocks(self) -> Iterator[nn.Module]:
-        """Residual blocks and pools, from stem to head."""
+        """Residual blocks, entries and pools, from stem to head."""
         for stage in self.stages:
             yield from cast(nn.Sequential, stage)
 
 
-def _stem(spec: ModelSpec) -> nn.Sequential:
+def _stem(spec: ModelSpec) -> nn.Module:
+    if spec.stem == "none":
+        return nn.Identity()
     stem, channels = spec.stem, spec.stem_channels
     padding = stem.kernel // 2 if stem.padding is None else stem.padding
-    conv = nn.Conv2d(spec.in_channels, channels, stem.kernel, stem.stride, padding, bias=stem.whiten)
+    biased = stem.whiten or spec.conv_bias
+    conv = nn.Conv2d(spec.in_channels, channels, stem.kernel, stem.stride, padding, bias=biased)
     conv.weight.requires_grad_(not stem.whiten)
     layers: list[tuple[str, nn.Module]] = [("conv", conv)]
     if not stem.whiten:
@@ -49,13 +65,18 @@ def _stem(spec: ModelSpec) -> nn.Sequential:
     layers.append(("activation", ACTIVATIONS[spec.activation]()))
     if stem.pool is not None:
         layers.insert(1 if stem.pool_first else len(layers), ("pool", pool(stem.pool)))
+    if stem.se is not None:
+        layers.append(("se", SqueezeExcite(channels, stem.se)))
     return nn.Sequential(OrderedDict(layers))
 
 
-def _head(spec: ModelSpec, features: int) -> nn.Sequential:
+def _head(spec: ModelSpec) -> nn.Sequential:
+    features = spec.scaled(spec.stages[-1].channels) * spec.map_sizes()[-1] ** 2
     layers: OrderedDict[str, nn.Module] = OrderedDict(pool=_head_pool(spec.head), flatten=nn.Flatten())
     for number, width in enumerate(spec.head.hidden, 1):
         layers[f"hidden{number}"] = nn.Linear(features, width)
+        if spec.head.norm:
+            layers[f"norm{number}"] = nn.BatchNorm1d(width, eps=spec.norm.eps, momentum=spec.norm.momentum)
         layers[f"activation{number}"] = ACTIVATIONS[spec.activation]()
         features = width
     if spec.head.dropout:
@@ -65,22 +86,21 @@ def _head(spec: ModelSpec, features: int) -> nn.Sequential:
 
 
 def _head_pool(head: Head) -> nn.Module:
+    if head.pool == "flatten":
+        return nn.Identity()
     if head.kernel is not None:
         return nn.AvgPool2d(head.kernel) if head.pool == "avg" else nn.MaxPool2d(head.kernel)
     return nn.AdaptiveAvgPool2d(1) if head.pool == "avg" else nn.AdaptiveMaxPool2d(1)
 
 
 def build(spec: ModelSpec) -> ResNet:
-    """The network of a spec, initialised from torch's global generator."""
+    """The network of a spec, initialised from torch's global generator. Raises RecipeError of a user's own block."""
     model = ResNet(spec)
-    if spec.init == "kaiming_fan_out":
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    initialise(model, spec)
     return model
 
 
 def build_meta(spec: ModelSpec) -> ResNet:
-    """The network without memory or values, for counting."""
+    """The network without memory or values, for counting. Raises RecipeError of a user's own block."""
     with torch.device("meta"):
         return ResNet(spec)

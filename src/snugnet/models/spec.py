@@ -2,103 +2,65 @@
 
 The knobs of avvari24 (section "Methodology") are the fields: N is the number of stages, B_i `blocks`, C_i `channels`,
 F_i `kernel`, K_i `shortcut.kernel`, P `head.kernel`. The list form of aswani22 is `["basic", 3, 64, 0.1, 3]`:
-block, blocks, channels, dropout, kernel.
+block, blocks, channels, dropout, kernel. tu24's nets are stages of one block with a pool, a stride of 1, and skips.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from snugnet.config import Frozen
+from snugnet.models.parts import (
+    EVEN,
+    Count,
+    Entry,
+    Head,
+    Kernel,
+    Norm,
+    Pool,
+    Probability,
+    Shortcut,
+    Skip,
+    SqueezeExcitation,
+    Stem,
+    Stride,
+)
+from snugnet.problems import nearest
 
-BlockName = Literal["basic", "bottleneck", "single"]
-ActivationName = Literal["relu", "gelu", "silu", "hardswish", "leaky_relu"]
-Init = Literal["torch", "kaiming_fan_out"]
-
-Count = Annotated[int, Field(ge=1, le=65_536)]
-
-
-def _odd(kernel: int) -> int:
-    if kernel % 2 == 0:
-        raise ValueError(
-            f"a kernel inside a block must be odd, so that body and shortcut meet at one size; got {kernel}"
-        )
-    return kernel
-
-
-Kernel = Annotated[int, Field(ge=1, le=11)]
-OddKernel = Annotated[Kernel, AfterValidator(_odd)]
-Stride = Annotated[int, Field(ge=1, le=8)]
-Probability = Annotated[float, Field(ge=0, lt=1)]
+BLOCKS = ("basic", "bottleneck", "single", "preact", "depthwise", "fire")
+ActivationName = Literal[
+    "relu", "gelu", "silu", "hardswish", "leaky_relu", "elu", "selu", "mish", "relu6", "tanh", "softplus"
+]
+Init = Literal["torch", "kaiming_fan_in", "kaiming_fan_out", "xavier", "identity"]
 
 LIST_FORM = ("block", "blocks", "channels", "dropout", "kernel")
+_FOREIGN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_MOST_DENSE = 64  # blocks; their skips are a convolution a pair
 
 
-class Norm(Frozen):
-    """Batch normalisation; `momentum` in PyTorch's sense, the weight of the new batch."""
-
-    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
-    eps: Annotated[float, Field(gt=0)] = 1e-5
+def is_foreign(block: str) -> bool:
+    """Whether a block is a user's own, "mypackage.module:MyBlock"."""
+    return ":" in block
 
 
-class Pool(Frozen):
-    """A pooling layer."""
-
-    kind: Literal["max", "avg"] = "max"
-    kernel: Kernel = 2
-    stride: Stride | None = None  # None: the kernel
-    padding: Annotated[int, Field(ge=0, le=5)] = 0
-
-    @model_validator(mode="after")
-    def _padding_is_small(self) -> Self:
-        if 2 * self.padding > self.kernel:
-            raise ValueError(f"padding must be at most half the kernel of {self.kernel}; got {self.padding}")
-        return self
-
-    def size_after(self, size: int) -> int:
-        return (size + 2 * self.padding - self.kernel) // (self.stride or self.kernel) + 1
+def _known_block(block: str) -> str:
+    if block not in BLOCKS and not _FOREIGN.fullmatch(block):
+        known = ", ".join(BLOCKS)
+        raise ValueError(f"must be one of {known} or 'package.module:Name'; got {block!r}{nearest(block, BLOCKS)}")
+    return block
 
 
-class Stem(Frozen):
-    """The first convolution, its norm and activation, and a pool.
-
-    `pool_first`: the pool stands between convolution and norm, where it makes the norm cheaper.
-    `whiten`: no norm; the filters are frozen, set once from the training images so that patches come out decorrelated
-    and of equal variance, each filter with its negative; `channels` is then at most 2 * kernel^2 * in_channels.
-    """
-
-    channels: Count | None = None  # None: those of the first stage
-    kernel: Kernel = 3
-    stride: Stride = 1
-    padding: Annotated[int, Field(ge=0, le=5)] | None = None  # None: kernel // 2
-    pool: Pool | None = None
-    pool_first: bool = False
-    whiten: bool = False
-
-    def size_after(self, size: int) -> int:
-        padding = self.kernel // 2 if self.padding is None else self.padding
-        size = (size + 2 * padding - self.kernel) // self.stride + 1
-        return size if self.pool is None or size < 1 else self.pool.size_after(size)
+def _as_tuple(value: Any) -> Any:
+    """TOML and JSON have lists where the fields are tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
-class Shortcut(Frozen):
-    """What is added to a block's body: "projection" is the identity where shapes agree and a convolution elsewhere."""
-
-    kind: Literal["projection", "none"] = "projection"
-    kernel: OddKernel = 1
-    norm: bool = True
-
-
-class Entry(Frozen):
-    """A plain convolution, norm and activation that opens a stage, so that all its blocks keep width and size.
-
-    With a pool, the map shrinks between convolution and norm; without, by the stage's stride.
-    """
-
-    kernel: OddKernel = 3
-    pool: Pool | None = None
+BlockName = Annotated[str, AfterValidator(_known_block)]
+Proportion = Annotated[tuple[Count, Count], BeforeValidator(_as_tuple)]
 
 
 class Stage(Frozen):
@@ -109,9 +71,14 @@ class Stage(Frozen):
     channels: Count  # of each block's output, before the width multiplier
     stride: Stride | None = None  # None: 1 in the first stage or with a pooling entry, 2 elsewhere
     entry: Entry | None = None
-    kernel: OddKernel = 3
+    kernel: Kernel = 3
+    even: Literal["padding", "pool"] | None = None  # how a basic block keeps the map's size with an even kernel
     dropout: Probability = 0.0  # inside each block, after its first activation
-    reduction: Count = 4  # bottleneck only: its inner width is channels / reduction
+    reduction: Count = 4  # bottleneck and fire: their inner width is channels / reduction
+    inner: Count | None = None  # or this, before the width multiplier
+    expand: Proportion | None = None  # fire: its 1x1 and KxK branches share the channels so; None: equally
+    se: SqueezeExcitation | None = None  # at the end of each body
+    drop_path: Probability | None = None  # chance that an image skips a body in training; None: the model's
     shortcut: Shortcut | None = None  # None: the model's
     pool: Pool | None = None  # after the last block
 
@@ -130,27 +97,50 @@ class Stage(Frozen):
             raise ValueError("blocks = 0 leaves the stage empty; give it blocks, or an entry")
         return self
 
+    @model_validator(mode="after")
+    def _kernel_keeps_sizes(self) -> Self:
+        if self.even is not None and (self.block != "basic" or self.kernel % 2):
+            raise ValueError(f"even belongs to basic blocks of an even kernel; got {self.block}, kernel {self.kernel}")
+        if self.even is None and self.kernel % 2 == 0 and not is_foreign(self.block):
+            raise ValueError(f"{EVEN}; got {self.kernel}; basic blocks may set even = 'padding' or 'pool'")
+        return self
+
+    @model_validator(mode="after")
+    def _uses_what_is_given(self) -> Self:
+        foreign = is_foreign(self.block)
+        if self.expand is not None and self.block != "fire" and not foreign:
+            raise ValueError(f"expand belongs to fire; got {self.block}")
+        if self.inner is not None and self.block not in ("bottleneck", "fire") and not foreign:
+            raise ValueError(f"inner belongs to bottleneck and fire; got {self.block}")
+        if self.inner is not None and self.reduction != 4:
+            raise ValueError("inner and reduction both say the inner width; give one")
+        return self
+
     @property
     def shrinks_by_pool(self) -> bool:
         return self.entry is not None and self.entry.pool is not None
 
     def size_after(self, size: int, stride: int) -> int:
-        size = (size - 1) // stride + 1
-        if self.entry is not None and self.entry.pool is not None:
-            size = self.entry.pool.size_after(size)
+        size = (size - 1) // stride + 1 if self.entry is None else self.entry.size_after(size, stride)
         return size if self.pool is None else self.pool.size_after(size)
 
 
-class Head(Frozen):
-    """Pooling, hidden linear layers (each with the activation), dropout, and the classifier."""
+@dataclass(frozen=True)
+class Place:
+    """Where a residual block stands: its stage, widths, stride and the sides of the maps it reads and gives."""
 
-    pool: Literal["avg", "max"] = "avg"
-    kernel: Count | None = None  # None: adaptive, to 1x1; else the map is pooled by this kernel and flattened
-    hidden: tuple[Count, ...] = ()
-    dropout: Probability = 0.0  # before the classifier
+    stage: int
+    channels_in: int
+    channels_out: int
+    stride: int
+    size_in: int
+    size_out: int
 
-    def size_after(self, size: int) -> int:
-        return 1 if self.kernel is None else size // self.kernel
+
+def _skips(value: Any) -> Any:
+    if value == "dense" or isinstance(value, (list, tuple)):
+        return _as_tuple(value)
+    raise ValueError(f"must be 'dense' or a list of {{ from, to }}; got {value!r}{nearest(str(value), ['dense'])}")
 
 
 class ModelSpec(Frozen):
@@ -160,12 +150,16 @@ class ModelSpec(Frozen):
     image_size: Annotated[int, Field(ge=4, le=1024)] = 32
     classes: Annotated[int, Field(ge=2, le=100_000)] = 10
     width: Annotated[float, Field(gt=0, le=64)] = 1.0  # multiplies the channels of stem and stages
-    stem: Stem = Stem()
+    stem: Stem | Literal["none"] = Stem()  # "none": the first stage reads the image
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=32)]
     shortcut: Shortcut = Shortcut()
+    skips: Annotated[tuple[Skip, ...] | Literal["dense"], BeforeValidator(_skips)] = ()  # "dense": every pair
     head: Head = Head()
     norm: Norm = Norm()
+    conv_bias: bool = False  # every convolution has a bias
     activation: ActivationName = "relu"
+    drop_path: Probability = 0.0  # of the last block, rising linearly from 0 at the first
+    zero_last_norm: bool = False  # the norm that ends a body starts at zero, and the block as its shortcut
     init: Init = "torch"
 
     @model_validator(mode="after")
@@ -183,12 +177,48 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def _whitening_has_filters(self) -> Self:
+        if self.stem == "none" or not self.stem.whiten:
+            return self
         most = 2 * self.stem.kernel**2 * self.in_channels
-        if self.stem.whiten and (self.stem_channels > most or self.stem_channels % 2):
+        if self.stem_channels > most or self.stem_channels % 2:
             raise ValueError(
                 f"stem.channels with stem.whiten must be even and at most 2 * kernel^2 * in_channels = {most}; "
                 f"got {self.stem_channels}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _even_kernels_meet_their_shortcuts(self) -> Self:
+        for place in self.places():
+            if self.stages[place.stage].even and place.size_in % place.stride:
+                raise ValueError(
+                    f"stages.{place.stage}: a block with an even kernel and stride {place.stride} needs a map whose "
+                    f"side is a multiple of it; got {place.size_in}x{place.size_in}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _skips_meet_their_blocks(self) -> Self:
+        places = self.places()
+        if self.skips == "dense" and len(places) > _MOST_DENSE:
+            raise ValueError(f"skips = 'dense' is for at most {_MOST_DENSE} blocks; got {len(places)}")
+        pairs = self.skip_pairs()
+        for start, end in pairs:
+            if not start < end <= len(places):
+                raise ValueError(f"a skip must lead forward among blocks 1 to {len(places)}; got {start} to {end}")
+            self.skip_stride(start, end, places)
+        if len(set(pairs)) < len(pairs):
+            raise ValueError(f"skips must be given once each; got {pairs}")
+        return self
+
+    @model_validator(mode="after")
+    def _bodies_may_be_silent(self) -> Self:
+        for index, stage in enumerate(self.stages):
+            rate = self.drop_path if stage.drop_path is None else stage.drop_path
+            if (rate or self.zero_last_norm) and (stage.shortcut or self.shortcut).kind == "none":
+                raise ValueError(f"stages.{index}: drop_path and zero_last_norm need a shortcut; got kind = 'none'")
+            if self.zero_last_norm and stage.block == "preact":
+                raise ValueError(f"stages.{index}: zero_last_norm needs bodies that end in a norm; preact does not")
         return self
 
     def scaled(self, channels: int) -> int:
@@ -196,7 +226,13 @@ class ModelSpec(Frozen):
         return max(1, round(channels * self.width))
 
     @property
+    def whitens(self) -> bool:
+        return self.stem != "none" and self.stem.whiten
+
+    @property
     def stem_channels(self) -> int:
+        if self.stem == "none":
+            return self.in_channels
         if self.stem.whiten and self.stem.channels:  # as many as there are patches to tell apart, at any width
             return self.stem.channels
         return self.scaled(self.stem.channels or self.stages[0].channels)
@@ -208,7 +244,38 @@ class ModelSpec(Frozen):
 
     def map_sizes(self) -> list[int]:
         """Sides of the square feature maps after the stem, after each stage and after the head's pooling."""
-        sizes = [self.stem.size_after(self.image_size)]
+        sizes = [self.image_size if self.stem == "none" else self.stem.size_after(self.image_size)]
         for index, stage in enumerate(self.stages):
             sizes.append(stage.size_after(sizes[-1], self.stride(index)))
         return [*sizes, self.head.size_after(sizes[-1])]
+
+    def places(self) -> list[Place]:
+        """The residual blocks in order."""
+        found, channels, sizes = [], self.stem_channels, self.map_sizes()
+        for index, stage in enumerate(self.stages):
+            size, stride, out = sizes[index], self.stride(index), self.scaled(stage.channels)
+            if stage.entry is not None:
+                channels, size, stride = out, stage.entry.size_after(size, stride), 1
+            for _ in range(stage.blocks):
+                after = (size - 1) // stride + 1
+                found.append(Place(index, channels, out, stride, size, after))
+                channels, size, stride = out, after, 1
+        return found
+
+    def skip_pairs(self) -> list[tuple[int, int]]:
+        """(from, to) of every skip, blocks numbered from 1."""
+        if self.skips == "dense":
+            count = sum(stage.blocks for stage in self.stages)
+            return [(start, end) for end in range(2, count + 1) for start in range(1, end)]
+        return [(skip.start, skip.to) for skip in self.skips]
+
+    def skip_stride(self, start: int, end: int, places: list[Place]) -> int:
+        """How many times smaller the map of block `end` is than what enters block `start`. Raises ValueError."""
+        before, after = places[start - 1].size_in, places[end - 1].size_out
+        stride = -(-before // after)
+        if (before - 1) // stride + 1 != after:
+            raise ValueError(
+                f"the skip from {start} to {end} must lead to a map of {after}x{after}, and no stride makes it of "
+                f"{before}x{before}"
+            )
+        return stride

@@ -1,0 +1,131 @@
+"""Bodies of residual blocks: what stands between a block's input and the sum with its shortcut."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from snugnet.models.layers import Block
+
+
+def _layers(block: Block, *convs: nn.Conv2d) -> nn.Sequential:
+    """conv, norm, activation, dropout; conv, norm, ...: no activation after the last norm."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, conv in enumerate(convs, 1):
+        layers[f"conv{number}"] = conv
+        if block.stage.even == "pool":
+            layers[f"pool{number}"] = nn.AvgPool2d(2, stride=1)
+        layers[f"norm{number}"] = block.batch_norm(conv.out_channels)
+        if number < len(convs):
+            layers |= _activated(block, number)
+    return nn.Sequential(layers)
+
+
+def _activated(block: Block, number: int) -> OrderedDict[str, nn.Module]:
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers[f"activation{number}"] = block.act()
+    if block.stage.dropout:
+        layers[f"dropout{number}"] = nn.Dropout(block.stage.dropout)
+    return layers
+
+
+def basic(block: Block) -> nn.Sequential:
+    """Two KxK convolutions; the first has the stride.
+
+    An even kernel makes a map larger by one (aswani22, "Kernel Size Adjustment"). Its design 1, `even` "padding", pads
+    the second convolution by one less; design 2, "pool", puts an average pool of 2 behind each.
+    """
+    kernel, out = block.stage.kernel, block.channels_out
+    padding = kernel // 2 - (block.stage.even == "padding")
+    first = block.conv(block.channels_in, out, kernel, block.stride)
+    return _layers(block, first, block.conv(out, out, kernel, padding=padding))
+
+
+def bottleneck(block: Block) -> nn.Sequential:
+    """1x1 to the inner width, KxK with the stride, 1x1 to channels (aswani22, tu24: `channels` is the output's)."""
+    return _layers(
+        block,
+        block.conv(block.channels_in, block.inner, 1),
+        block.conv(block.inner, block.inner, block.stage.kernel, block.stride),
+        block.conv(block.inner, block.channels_out, 1),
+    )
+
+
+def single(block: Block) -> nn.Sequential:
+    """One KxK convolution: the cheapest residual block (the lean ResNets of the speed records)."""
+    return _layers(block, block.conv(block.channels_in, block.channels_out, block.stage.kernel, block.stride))
+
+
+def preact(block: Block) -> nn.Sequential:
+    """Norm and activation before each of two KxK convolutions (He et al. 2016, arXiv 1603.05027; avvari24's code)."""
+    kernel, into, out = block.stage.kernel, block.channels_in, block.channels_out
+    layers: OrderedDict[str, nn.Module] = OrderedDict(norm1=block.batch_norm(into), activation1=block.act())
+    layers["conv1"] = block.conv(into, out, kernel, block.stride)
+    layers["norm2"] = block.batch_norm(out)
+    layers |= _activated(block, 2)
+    layers["conv2"] = block.conv(out, out, kernel)
+    return nn.Sequential(layers)
+
+
+def depthwise(block: Block) -> nn.Sequential:
+    """A KxK convolution of each channel alone, then 1x1, each with a norm, nothing between (tu24, figure 4)."""
+    into, layers = block.channels_in, OrderedDict[str, nn.Module]()
+    layers["conv1"] = block.conv(into, into, block.stage.kernel, block.stride, groups=into)
+    layers["norm1"] = block.batch_norm(into)
+    if block.stage.dropout:
+        layers["dropout1"] = nn.Dropout(block.stage.dropout)
+    layers["conv2"] = block.conv(into, block.channels_out, 1)
+    layers["norm2"] = block.batch_norm(block.channels_out)
+    return nn.Sequential(layers)
+
+
+class Fire(nn.Module):
+    """1x1 to the inner width (squeeze), then 1x1 and KxK side by side (expand), a norm behind each (tu24, figure 3).
+
+    The author's code leaves the squeeze's norm out of the forward pass, although it is counted; the paper says that a
+    norm follows every convolution, and so it does here. The stride is the squeeze's.
+    """
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        squeeze = block.conv_norm(block.channels_in, block.inner, 1, block.stride)
+        self.squeeze = nn.Sequential(OrderedDict([*squeeze.named_children(), *_activated(block, 1).items()]))
+        widths = _shared(block.channels_out, block.stage.expand or (1, 1))
+        kernels = (1, block.stage.kernel)
+        self.expand = nn.ModuleList(
+            block.conv_norm(block.inner, width, kernel)
+            for width, kernel in zip(widths, kernels, strict=True)
+            if width  # a block of one channel has one branch
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.squeeze(x)
+        return torch.cat([branch(x) for branch in self.expand], dim=1)
+
+
+def _shared(channels: int, parts: tuple[int, int]) -> tuple[int, int]:
+    """Channels in two parts of a proportion, none empty where there are two channels."""
+    first = max(1, min(channels - 1, round(channels * parts[0] / sum(parts))))
+    return first, channels - first
+
+
+BODIES: dict[str, Callable[[Block], nn.Module]] = {
+    "basic": basic,
+    "bottleneck": bottleneck,
+    "single": single,
+    "preact": preact,
+    "depthwise": depthwise,
+    "fire": Fire,
+}
+
+
+def last_norms(body: nn.Module) -> list[nn.BatchNorm2d]:
+    """The norms that a body ends in; none where it ends otherwise."""
+    if isinstance(body, nn.Sequential) and len(body):
+        return last_norms(body[-1])
+    if isinstance(body, Fire):
+        return [norm for branch in body.expand for norm in last_norms(branch)]
+    return [body] if isinstance(body, nn.BatchNorm2d) else []

@@ -1,0 +1,119 @@
+"""What bodies are made of: the block they are built from, activations, pools, and modules that torch lacks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from snugnet.models.parts import Norm, Pool, SqueezeExcitation
+from snugnet.models.spec import ModelSpec, Place, Stage
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),  # safe: batch norm keeps its input for backward, not its output
+    "gelu": nn.GELU,
+    "silu": lambda: nn.SiLU(inplace=False),
+    "hardswish": nn.Hardswish,
+    "leaky_relu": lambda: nn.LeakyReLU(0.1, inplace=True),
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "mish": nn.Mish,
+    "relu6": nn.ReLU6,
+    "tanh": nn.Tanh,
+    "softplus": nn.Softplus,
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a body is built from: `size` is the side of the map it reads, `inner` the width inside it where it has one.
+
+    The body maps (N, channels_in, size, size) to (N, channels_out, ceil(size / stride), ceil(size / stride)).
+    """
+
+    channels_in: int
+    channels_out: int
+    stride: int
+    stage: Stage
+    norm: Norm
+    activation: str
+    size: int
+    inner: int
+    conv_bias: bool
+
+    def conv(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        padding: int | None = None,
+    ) -> nn.Conv2d:
+        padding = kernel // 2 if padding is None else padding
+        return nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=self.conv_bias)
+
+    def batch_norm(self, channels: int) -> nn.BatchNorm2d:
+        return nn.BatchNorm2d(channels, eps=self.norm.eps, momentum=self.norm.momentum)
+
+    def act(self) -> nn.Module:
+        return ACTIVATIONS[self.activation]()
+
+    def conv_norm(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
+        conv = self.conv(channels_in, channels_out, kernel, stride)
+        return nn.Sequential(OrderedDict(conv=conv, norm=self.batch_norm(channels_out)))
+
+
+def block_at(spec: ModelSpec, place: Place) -> Block:
+    stage = spec.stages[place.stage]
+    return Block(
+        place.channels_in,
+        place.channels_out,
+        place.stride,
+        stage,
+        spec.norm,
+        spec.activation,
+        size=place.size_in,
+        inner=spec.scaled(stage.inner) if stage.inner else max(1, place.channels_out // stage.reduction),
+        conv_bias=spec.conv_bias,
+    )
+
+
+def pool(spec: Pool) -> nn.Module:
+    kind = nn.MaxPool2d if spec.kind == "max" else nn.AvgPool2d
+    return kind(spec.kernel, spec.stride, spec.padding)
+
+
+class SqueezeExcite(nn.Module):
+    """(N, C, H, W), each channel scaled by a number in (0, 1) made of the averages of all channels."""
+
+    def __init__(self, channels: int, spec: SqueezeExcitation) -> None:
+        super().__init__()
+        inner = max(1, channels // spec.reduction)
+        self.squeeze = nn.Conv2d(channels, inner, 1)
+        self.excite = nn.Conv2d(inner, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = x.mean((2, 3), keepdim=True)
+        return x * torch.sigmoid(self.excite(torch.relu(self.squeeze(means))))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016, arXiv 1603.09382): in training a body's output is zero for `rate` of the
+    images, and the rest is scaled up, so that evaluation needs nothing."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = torch.rand((len(x), 1, 1, 1), device=x.device) >= self.rate
+        return x * (kept / (1 - self.rate)).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:g}"

@@ -1,0 +1,141 @@
+"""The parts of a specification: each a frozen table of a recipe, with the size of the map that leaves it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, create_model, model_validator
+
+from snugnet.config import Frozen
+
+Count = Annotated[int, Field(ge=1, le=65_536)]
+Kernel = Annotated[int, Field(ge=1, le=11)]
+Stride = Annotated[int, Field(ge=1, le=8)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+EVEN = "a kernel inside a block must be odd, so that body and shortcut meet at one size"
+
+
+def _odd(kernel: int) -> int:
+    if kernel % 2 == 0:
+        raise ValueError(f"{EVEN}; got {kernel}")
+    return kernel
+
+
+OddKernel = Annotated[Kernel, AfterValidator(_odd)]
+
+
+class Norm(Frozen):
+    """Batch normalisation; `momentum` in PyTorch's sense, the weight of the new batch."""
+
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    eps: Annotated[float, Field(gt=0)] = 1e-5
+
+
+class Pool(Frozen):
+    """A pooling layer."""
+
+    kind: Literal["max", "avg"] = "max"
+    kernel: Kernel = 2
+    stride: Stride | None = None  # None: the kernel
+    padding: Annotated[int, Field(ge=0, le=5)] = 0
+
+    @model_validator(mode="after")
+    def _padding_is_small(self) -> Self:
+        if 2 * self.padding > self.kernel:
+            raise ValueError(f"padding must be at most half the kernel of {self.kernel}; got {self.padding}")
+        return self
+
+    def size_after(self, size: int) -> int:
+        return (size + 2 * self.padding - self.kernel) // (self.stride or self.kernel) + 1
+
+
+class SqueezeExcitation(Frozen):
+    """Each channel is scaled by what all channels are on average (Hu et al. 2017, arXiv 1709.01507)."""
+
+    reduction: Count = 16  # width between the two convolutions: channels / reduction
+
+
+class Stem(Frozen):
+    """The first convolution, its norm and activation, and a pool.
+
+    `pool_first`: the pool stands between convolution and norm, where it makes the norm cheaper.
+    `whiten`: no norm; the filters are frozen, set once from the training images so that patches come out decorrelated
+    and of equal variance, each filter with its negative; `channels` is then at most 2 * kernel^2 * in_channels.
+    """
+
+    channels: Count | None = None  # None: those of the first stage
+    kernel: Kernel = 3
+    stride: Stride = 1
+    padding: Annotated[int, Field(ge=0, le=5)] | None = None  # None: kernel // 2
+    pool: Pool | None = None
+    pool_first: bool = False
+    whiten: bool = False
+    se: SqueezeExcitation | None = None  # last of all
+
+    def size_after(self, size: int) -> int:
+        padding = self.kernel // 2 if self.padding is None else self.padding
+        size = (size + 2 * padding - self.kernel) // self.stride + 1
+        return size if self.pool is None or size < 1 else self.pool.size_after(size)
+
+
+class Shortcut(Frozen):
+    """What is added to a block's body.
+
+    "projection" is the identity where shapes agree and a convolution elsewhere; "always" a convolution everywhere.
+    """
+
+    kind: Literal["projection", "always", "none"] = "projection"
+    kernel: OddKernel = 1
+    norm: bool = True
+
+
+class Entry(Frozen):
+    """A plain convolution, norm and activation that opens a stage, so that all its blocks keep width and size.
+
+    With a pool, the map shrinks between convolution and norm; without, by the stage's stride.
+    """
+
+    kernel: OddKernel = 3
+    pool: Pool | None = None
+
+    def size_after(self, size: int, stride: int) -> int:
+        size = (size - 1) // stride + 1
+        return size if self.pool is None else self.pool.size_after(size)
+
+
+class _Skip(Frozen):
+    """A way past blocks: what enters block `from` is also added to the sum of block `to`, through a 1x1 convolution
+    and a norm. Blocks are numbered from 1 over the whole net."""
+
+    to: Count
+
+    @property
+    def start(self) -> int:
+        return int(getattr(self, "from"))
+
+
+Skip = create_model("Skip", __base__=_Skip, **{"from": (Count, ...)})  # type: ignore[call-overload]  # a keyword
+
+
+class Head(Frozen):
+    """Pooling, hidden linear layers (each with a norm if wanted, and the activation), dropout, and the classifier."""
+
+    pool: Literal["avg", "max", "flatten"] = "avg"  # "flatten": none, each place of the map is an input
+    kernel: Count | None = None  # None: adaptive, to 1x1; else the map is pooled by this kernel and flattened
+    hidden: tuple[Count, ...] = ()
+    norm: bool = False  # batch norm behind each hidden layer
+    dropout: Probability = 0.0  # before the classifier
+
+    @model_validator(mode="after")
+    def _uses_what_is_given(self) -> Self:
+        if self.pool == "flatten" and self.kernel is not None:
+            raise ValueError(f"kernel must be left out where pool is 'flatten'; got {self.kernel}")
+        if self.norm and not self.hidden:
+            raise ValueError("norm stands behind hidden layers; give hidden, or leave norm out")
+        return self
+
+    def size_after(self, size: int) -> int:
+        if self.pool == "flatten":
+            return size
+        return 1 if self.kernel is None else size // self.kernel
