@@ -36,17 +36,17 @@ def recipes(as_json: Json = False) -> None:
 
     Example: snug recipes
     """
-    from snugnet import recipe
+    from snugnet import budget, pipeline, recipe
 
     rows: list[dict[str, Any]] = []
     for name in recipe.builtin_names():
         experiment = recipe.load(name).experiment
-        _, cost = _priced(experiment)
+        params = budget.measure(pipeline.planned_card(experiment), "params")
         rows.append(
             {
                 "name": name,
                 "source": experiment.source,
-                "params": cost.params,
+                "params": params,
                 "published_accuracy": experiment.published.accuracy if experiment.published else None,
                 "measured_accuracy": experiment.expect.accuracy if experiment.expect else None,
                 "purpose": experiment.purpose,
