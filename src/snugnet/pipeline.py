@@ -188,6 +188,7 @@ def loaders(experiment: Experiment, data: Splits, where: torch.device) -> tuple[
     loader = TrainLoader(
         data.train,
         data.normalization,
+        classes=len(data.info.classes),
         batch_size=config.batch_size,
         augment=config.augment,
         seed=experiment.seed,

@@ -71,7 +71,7 @@ class TestWhich:
 def loader(*augment: Augment, count: int = 64, batch_size: int = 16, copies: Copies = NO_COPIES) -> TrainLoader:
     images = Images(photos(count), torch.arange(count), None)  # labels tell images apart
     return TrainLoader(
-        images, PLAIN, batch_size=batch_size, augment=augment, seed=0, device=CPU, copies=copies
+        images, PLAIN, classes=10, batch_size=batch_size, augment=augment, seed=0, device=CPU, copies=copies
     )  # fmt: skip
 
 

@@ -18,7 +18,9 @@ def images(count):
 
 
 def loader(count=23, batch_size=5, augment=(), seed=0):
-    return TrainLoader(images(count), CONSTANTS, batch_size=batch_size, augment=augment, seed=seed, device=CPU)
+    return TrainLoader(
+        images(count), CONSTANTS, classes=count, batch_size=batch_size, augment=augment, seed=seed, device=CPU
+    )
 
 
 def order(of, epoch):
@@ -63,7 +65,7 @@ def test_an_epoch_entered_anywhere_goes_on_bitwise():
 
 def test_draws_belong_to_the_step():
     flat = Images(images(1).pixels.expand(64, -1, -1, -1), torch.zeros(64, dtype=torch.int64), None)
-    train = TrainLoader(flat, CONSTANTS, batch_size=32, augment=[Flip(op="flip")], seed=0, device=CPU)
+    train = TrainLoader(flat, CONSTANTS, classes=10, batch_size=32, augment=[Flip(op="flip")], seed=0, device=CPU)
     (first, _), (second, _) = train.epoch(0)
     assert not torch.equal(first, second)
 

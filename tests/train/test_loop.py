@@ -29,8 +29,8 @@ def progress(experiment: Experiment, *, val: bool = True, compute: Compute | Non
     spec = experiment.model.replaced(in_channels=1, image_size=8)
     torch.manual_seed(experiment.seed)
     train = TrainLoader(
-        data.train, data.normalization, batch_size=config.batch_size, augment=config.augment, seed=experiment.seed,
-        device=CPU,
+        data.train, data.normalization, classes=10, batch_size=config.batch_size, augment=config.augment,
+        seed=experiment.seed, device=CPU,
     )  # fmt: skip
     held_out = EvalLoader(data.val, data.normalization, batch_size=500, device=CPU) if val else None
     return loop.fit(resnet.build(spec), train, held_out, config, compute or Compute(CPU, "fp32"))

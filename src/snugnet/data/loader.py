@@ -51,6 +51,7 @@ class TrainLoader:
         images: Images,
         normalization: Normalization,
         *,
+        classes: int,
         batch_size: int,
         augment: Sequence[Augment],
         seed: int,
@@ -63,7 +64,7 @@ class TrainLoader:
         self._normalize = Normalize(normalization, device)
         self._on_pixels, self._on_floats = split_at_normalize(augment)
         self._batch_size, self._device = batch_size, device
-        self.seed, self.classes = seed, int(images.labels.max()) + 1
+        self.seed, self.classes = seed, classes
 
     @property
     def steps(self) -> int:

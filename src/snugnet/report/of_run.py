@@ -40,6 +40,7 @@ def draw_samples(path: Path, experiment: Experiment, data: Splits) -> Path:
     loader = TrainLoader(
         data.train,
         data.normalization,
+        classes=len(data.info.classes),
         batch_size=SAMPLES,
         augment=experiment.train.augment,
         seed=experiment.seed,
