@@ -121,7 +121,7 @@ def trained(stop: int | None = None, state: loop.State | None = None, **options:
     images, constants = Images(pixels, torch.arange(60) % 4, None), Normalization(mean=(0.5,), std=(0.3,))
     config = TrainConfig.parse({"epochs": 2, "batch_size": 16, "label_smoothing": 0.1, **options})
     cpu = torch.device("cpu")
-    loader = TrainLoader(images, constants, classes=10, batch_size=16, augment=config.augment, seed=5, device=cpu)
+    loader = TrainLoader(images, constants, classes=4, batch_size=16, augment=config.augment, seed=5, device=cpu)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
     done = 0
