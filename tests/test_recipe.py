@@ -69,7 +69,8 @@ r.toml:21: train.augment.3.padding: must be greater than or equal to 1; got 0
 r.toml:22: train.optimizer.betas.1: missing; it must be given
 r.toml:22: train.optimizer.lr: must be a finite number; got nan
 r.toml:22: train.optimizer.momentum: must be less than 1; got 1.0
-r.toml:22: train.optimizer.name: must be one of sgd, adamw; got 'sdg', did you mean 'sgd'?
+r.toml:22: train.optimizer.name: must be one of sgd, adam, adamw, adadelta, rmsprop, muon; got 'sdg', \
+did you mean 'sgd'?
 r.toml:22: train.optimizer.nesterov: must be true or false; got 1
 r.toml:23: train.ema.decay: must be a number; got True
 r.toml:24: train.schedule: 'every' (epochs between two drops) belongs to name = 'step', and it needs it

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,12 +63,28 @@ class Learner:
     """A net and all that changes while it learns."""
 
     def __init__(self, model: nn.Module, config: TrainConfig, compute: Compute) -> None:
+        self.config, self.compute, self.device = config, compute, compute.device
         self.model = model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = optim.build(self.model, config.optimizer)
+        self.update = optim.build(self.model, config.optimizer)
+        self.lrs = [group["lr"] for group in self.update.groups]
         self.ema = Ema(self.model, config.ema) if config.ema else NoEma(self.model)
         self.epoch = self.step = 0
         self.losses = torch.empty(0)
-        self.device = compute.device
+
+    def set_lr(self, factor: float) -> None:
+        for group, lr in zip(self.update.groups, self.lrs, strict=True):
+            group["lr"] = lr * factor
+
+    def gradients(self, images: Tensor, targets: Tensor) -> Tensor:
+        """The batch's loss at the weights as they are; leaves its gradients, clipped, in them."""
+        self.model.zero_grad()
+        with self.compute.autocast():
+            logits = self.model(images)
+            loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.config.label_smoothing)
+        loss.backward()
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        return loss.detach()
 
     def state(self) -> State:
         averaged = self.ema.model.state_dict() if self.ema.model is not self.model else None
@@ -77,7 +94,7 @@ class Learner:
             "losses": self.losses[: self.step],
             "model": self.model.state_dict(),
             "ema": averaged,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.update.state(),
             "random": torch.get_rng_state(),
             "random_device": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -88,7 +105,7 @@ class Learner:
         self.model.load_state_dict(state["model"])
         if state["ema"] is not None:
             self.ema.model.load_state_dict(state["ema"])
-        optim.load_state(self.optimizer, state["optimizer"])
+        self.update.load(state["optimizer"])
         torch.set_rng_state(state["random"])
         if state["random_device"] is not None:
             torch.cuda.set_rng_state(state["random_device"], self.device)
@@ -126,20 +143,11 @@ def fit(
         losses = learner.losses = _room(learner.losses, steps, compute.device)
         learner.model.train()
         for images, labels in train.epoch(learner.epoch, learner.step):
-            total_step = learner.epoch * steps + learner.step
-            _set_lr(learner.optimizer, config, total_step, steps)
+            learner.set_lr(config.schedule.factor(learner.epoch * steps + learner.step, steps, config.epochs))
             images, targets = mixed(images, labels, learner.epoch, learner.step)
-            with compute.autocast():
-                logits = learner.model(images)
-                loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
-            loss.backward()
-            if config.clip_norm is not None:
-                nn.utils.clip_grad_norm_(learner.model.parameters(), config.clip_norm)
-            learner.optimizer.step()
-            learner.optimizer.zero_grad()
-            learner.ema.update(total_step + 1)
-            losses[learner.step] = loss.detach()
+            losses[learner.step] = learner.update.step(partial(learner.gradients, images, targets))
             learner.step += 1
+            learner.ema.update(learner.epoch * steps + learner.step)
             if learner.step % CHECK_EVERY == 0 or compute.device.type == "cpu":
                 _check_finite(losses[: learner.step], learner.epoch, config)
             yield _step(learner, train)
@@ -151,12 +159,6 @@ def _room(losses: Tensor, steps: int, device: torch.device) -> Tensor:
     room = torch.zeros(steps, device=device)
     room[: len(losses)] = losses.to(device)
     return room
-
-
-def _set_lr(optimizer: torch.optim.Optimizer, config: TrainConfig, total_step: int, steps: int) -> None:
-    factor = config.schedule.factor(total_step, steps, config.epochs)
-    for group in optimizer.param_groups:
-        group["lr"] = config.optimizer.lr * factor
 
 
 def _check_finite(losses: Tensor, epoch: int, config: TrainConfig) -> None:
@@ -201,7 +203,7 @@ def _end_epoch(
         train_loss=losses.mean().item(),
         val_loss=val_loss,
         val_accuracy=val_accuracy,
-        lr=learner.optimizer.param_groups[0]["lr"],
+        lr=learner.update.groups[0]["lr"],
         images_per_second=(train.seen(train.steps) - train.seen(start_step)) / trained_s,
         seconds=trained_s + time.perf_counter() - started,
         losses=[part.mean().item() for part in losses.split(config.log_every)],
