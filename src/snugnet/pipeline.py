@@ -28,6 +28,7 @@ from snugnet.recipe import Experiment, Recipe
 from snugnet.runs import Run, require_free
 from snugnet.stopping import Stopper
 from snugnet.train import loop
+from snugnet.train.history import Metric, score
 from snugnet.train.loop import Epoch, Step
 
 EVAL_BATCH = 500
@@ -86,6 +87,7 @@ def start(recipe: Recipe, path: Path, controls: Controls, *, force: bool = False
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
     data = splits.open_splits(experiment.data, controls.download)
+    check_watched(experiment, data)
     run = Run.create(path, recipe, experiment, environment.describe(compute))
     return execute(run, data, compute, cost, controls)
 
@@ -152,13 +154,15 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
     loader, val = loaders(experiment, data, compute.device)
     state = run.state()
     run.rewind(state["epoch"] if state else 0)
-    best = max((line["val_accuracy"] or 0.0 for line in run.record().metrics), default=-1.0)
+    judged = state["history"] if state else []
+    best = max((score(each, experiment.train.keep_metric) for each in judged), default=None)
     for progress in loop.fit(model, loader, val, experiment.train, compute, state):
         controls.observe(progress)
         if isinstance(progress, Epoch):
             run.log(progress.line())
-            if progress.val_accuracy is not None and progress.val_accuracy > best:
-                best = progress.val_accuracy
+            found = _score(progress, experiment.train.keep_metric)
+            if found is not None and (best is None or found > best):
+                best = found
                 run.save(progress.state(), clock(), "best")
             run.save(progress.state(), clock())
         elif controls.stopper.reason:
@@ -167,6 +171,19 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
                 f"{controls.stopper.reason}: stopped in epoch {progress.epoch}, step {progress.step}, nothing is lost; "
                 f"go on with: snug resume {controls.resumes or run.path}"
             )
+
+
+def _score(epoch: Epoch, metric: Metric) -> float | None:
+    """None where there is no val split."""
+    if epoch.val_loss is None or epoch.val_accuracy is None:
+        return None
+    return score((epoch.val_loss, epoch.val_accuracy), metric)
+
+
+def check_watched(experiment: Experiment, data: Splits) -> None:
+    """Raises RecipeError where the recipe watches a val split that is empty."""
+    if (key := experiment.train.watches_val) and not len(data.val):
+        raise RecipeError(f"{key}: needs a val split, which is empty; set data.train_on = 'train', or leave it out")
 
 
 @contextlib.contextmanager

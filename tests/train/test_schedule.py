@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from snugnet import recipe
 from snugnet.train.schedule import ScheduleConfig
 
 EPOCHS, STEPS = 30, 7
@@ -68,11 +69,50 @@ def test_the_warm_up_of_durga25():
 
 def test_the_schedule_of_aswani22_only_climbs():
     """1e-4 to 0.01 in 2,000 steps, stepped once an epoch for 200 epochs."""
-    schedule = ScheduleConfig(warmup_epochs=2000.0, warmup_from=0.01)
-    lrs = [0.01 * factor for factor in factors(schedule, 200, 1)]
-    assert lrs[0] == pytest.approx(1e-4 + 0.0099 / 2000)
-    assert lrs[-1] == pytest.approx(1.09e-3)
-    assert lrs == sorted(lrs)
+    train = recipe.load("aswani22/row3-final").experiment.train
+    lrs = [train.optimizer.lr * factor for factor in factors(train.schedule, 200, 3)[::3]]
+    assert lrs == pytest.approx([1e-4 + (0.01 - 1e-4) * epoch / 2000 for epoch in range(200)], rel=1e-14)
+
+
+CYCLE = {"base_lr": 0.2, "max_lr": 1.0, "cycle_momentum": False}
+ONE = {"max_lr": 1.0, "final_div_factor": 1e4, "cycle_momentum": False}
+
+
+@pytest.mark.parametrize(
+    ("config", "make"),
+    [
+        ({"name": "restarts", "restart_every": 4}, lambda o: SCHEDULERS.CosineAnnealingWarmRestarts(o, 4)),
+        (
+            {"name": "restarts", "restart_every": 3, "restart_growth": 2, "final": 0.1},
+            lambda o: SCHEDULERS.CosineAnnealingWarmRestarts(o, 3, 2, 0.1),
+        ),
+        ({"name": "cyclic", "base": 0.2, "step_size_up": 7}, lambda o: SCHEDULERS.CyclicLR(o, step_size_up=7, **CYCLE)),
+        ({"name": "one_cycle", "final": 4e-6}, lambda o: SCHEDULERS.OneCycleLR(o, total_steps=EPOCHS, **ONE)),
+    ],
+)
+def test_torch_agrees_on_cycles(config, make):
+    expected = torch_factors(make, EPOCHS)
+    assert factors(ScheduleConfig.parse(config)) == pytest.approx([lr for lr in expected for _ in range(STEPS)])
+    if config["name"] in ("cyclic", "one_cycle"):
+        per_batch = factors(ScheduleConfig.parse(config | {"per": "batch"}), EPOCHS // 3, 3)
+        assert per_batch == pytest.approx(expected)
+
+
+ACCURACIES = [0.1, 0.3, 0.3, 0.30001, 0.2, 0.4, 0.4, 0.39, 0.4, 0.38, 0.37, 0.41, 0.1, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+@pytest.mark.parametrize("patience", [0, 1, 2, 4])
+def test_torch_agrees_on_plateaus(metric, patience):
+    schedule = ScheduleConfig(name="plateau", metric=metric, patience=patience, gamma=0.5)
+    history = [(1 - accuracy, accuracy) for accuracy in ACCURACIES]
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    mode = "max" if metric == "accuracy" else "min"
+    scheduler = SCHEDULERS.ReduceLROnPlateau(optimizer, mode, 0.5, patience)
+    for done, (loss, accuracy) in enumerate(history):
+        assert schedule.factor(done * STEPS, STEPS, EPOCHS, history[:done]) == optimizer.param_groups[0]["lr"]
+        scheduler.step(accuracy if metric == "accuracy" else loss)
+    assert optimizer.param_groups[0]["lr"] < 1
 
 
 @pytest.mark.parametrize("per", ["batch", "epoch"])
@@ -95,6 +135,9 @@ def test_warm_up_and_curve_meet_at_the_peak(per):
         ("'every' (epochs between two drops) belongs to name = 'step'", {"name": "cosine", "every": 3}),
         ("'milestones' (epochs of the drops) belong to name = 'multistep', and it needs them", {"name": "multistep"}),
         ("'milestones' (epochs of the drops) belong to name", {"milestones": [3]}),
+        ("'restart_every' (epochs of the first cycle) belongs to name = 'restarts'", {"name": "restarts"}),
+        ("'step_size_up' (moves from foot to peak) belongs to name = 'cyclic'", {"name": "cyclic"}),
+        ("'plateau' needs per = 'epoch': val is judged once an epoch", {"name": "plateau", "per": "batch"}),
         ("milestones must rise; got [75, 50]", {"name": "multistep", "milestones": [75, 50]}),
         ("milestones must rise; got [50, 50]", {"name": "multistep", "milestones": [50, 50]}),
     ],

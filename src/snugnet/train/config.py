@@ -9,6 +9,7 @@ from pydantic import Field
 from snugnet.config import Frozen
 from snugnet.data.augment import Augmentation
 from snugnet.train.ema import EmaConfig
+from snugnet.train.history import Metric, StopConfig
 from snugnet.train.mix import MixConfig
 from snugnet.train.optim import OptimizerConfig
 from snugnet.train.schedule import ScheduleConfig
@@ -25,7 +26,17 @@ class TrainConfig(Frozen):
     mix: MixConfig | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # total norm that gradients are scaled down to
+    clip_value: Annotated[float, Field(gt=0)] | None = None  # size that each gradient is cut to, before its norm is
     ema: EmaConfig | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast where the device computes in it
     log_every: Annotated[int, Field(ge=1)] = 50  # steps that a loss in the metrics is the mean of
     keep: Literal["last", "best"] = "last"  # what ships: the last epoch, or the best on val
+    keep_metric: Metric = "accuracy"  # what best means
+    stop: StopConfig | None = None
+
+    @property
+    def watches_val(self) -> str | None:
+        """The key that cannot be followed without a val split."""
+        if self.stop is not None:
+            return "train.stop"
+        return "train.schedule.name = 'plateau'" if self.schedule.name == "plateau" else None

@@ -23,6 +23,7 @@ from snugnet.evaluate.predict import predict
 from snugnet.train import mix, optim
 from snugnet.train.config import TrainConfig
 from snugnet.train.ema import Ema, NoEma
+from snugnet.train.history import is_over
 
 State = dict[str, Any]
 CHECK_EVERY = 50  # steps between two looks at the losses on a device where a look waits for the queue
@@ -70,8 +71,14 @@ class Learner:
         self.ema = Ema(self.model, config.ema) if config.ema else NoEma(self.model)
         self.epoch = self.step = 0
         self.losses = torch.empty(0)
+        self.history: list[tuple[float, float]] = []  # loss and accuracy on val of the epochs done
 
-    def set_lr(self, factor: float) -> None:
+    def set_lr(self, steps: int) -> None:
+        """As the schedule has it for the batch that comes; `steps` in an epoch."""
+        done = self.epoch * steps + self.step
+        self.scale_lr(self.config.schedule.factor(done, steps, self.config.epochs, self.history))
+
+    def scale_lr(self, factor: float) -> None:
         for group, lr in zip(self.update.groups, self.lrs, strict=True):
             group["lr"] = lr * factor
 
@@ -82,6 +89,8 @@ class Learner:
             logits = self.model(images)
             loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.config.label_smoothing)
         loss.backward()
+        if self.config.clip_value is not None:
+            nn.utils.clip_grad_value_(self.model.parameters(), self.config.clip_value)
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         return loss.detach()
@@ -91,6 +100,7 @@ class Learner:
         tree = {
             "epoch": self.epoch,
             "step": self.step,
+            "history": self.history,
             "losses": self.losses[: self.step],
             "model": self.model.state_dict(),
             "ema": averaged,
@@ -102,6 +112,7 @@ class Learner:
 
     def load(self, state: State) -> None:
         self.epoch, self.step, self.losses = state["epoch"], state["step"], state["losses"]
+        self.history = [(loss, accuracy) for loss, accuracy in state["history"]]
         self.model.load_state_dict(state["model"])
         if state["ema"] is not None:
             self.ema.model.load_state_dict(state["ema"])
@@ -138,12 +149,12 @@ def fit(
     if state is not None:
         learner.load(state)
     steps, mixed = train.steps, mix.build(config.mix, train.seed, train.classes)
-    while learner.epoch < config.epochs:
+    while learner.epoch < config.epochs and not is_over(config.stop, learner.history):
         started, start_step = time.perf_counter(), learner.step
         losses = learner.losses = _room(learner.losses, steps, compute.device)
         learner.model.train()
         for images, labels in train.epoch(learner.epoch, learner.step):
-            learner.set_lr(config.schedule.factor(learner.epoch * steps + learner.step, steps, config.epochs))
+            learner.set_lr(steps)
             images, targets = mixed(images, labels, learner.epoch, learner.step)
             losses[learner.step] = learner.update.step(partial(learner.gradients, images, targets))
             learner.step += 1
@@ -196,7 +207,10 @@ def _end_epoch(
     losses = learner.losses.cpu()  # the one wait of the epoch
     _check_finite(losses, learner.epoch, config)
     started = time.perf_counter()
-    val_loss, val_accuracy = judge(learner.ema.model, val, compute) if val is not None else (None, None)
+    val_loss, val_accuracy = None, None
+    if val is not None:
+        val_loss, val_accuracy = judge(learner.ema.model, val, compute)
+        learner.history.append((val_loss, val_accuracy))
     learner.epoch, learner.step, learner.losses = learner.epoch + 1, 0, losses[:0]
     return Epoch(
         epoch=learner.epoch,
