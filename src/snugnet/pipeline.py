@@ -27,7 +27,7 @@ from snugnet.models import resnet, whitening
 from snugnet.recipe import Experiment, Recipe
 from snugnet.runs import Run, require_free
 from snugnet.stopping import Stopper
-from snugnet.train import loop
+from snugnet.train import loop, range_test
 from snugnet.train.history import Metric, score
 from snugnet.train.loop import Epoch, Step
 
@@ -147,10 +147,7 @@ class Clock:
 def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: Clock) -> None:
     """Runs the loop to its last epoch, writing what it yields. Raises Interrupted on a wish to stop."""
     experiment = run.experiment
-    torch.manual_seed(derived_seed(experiment.seed, "init"))
-    model = resnet.build(experiment.model)
-    if experiment.model.whitens:
-        whitening.whiten(model.get_submodule("stem.conv"), normalized_sample(data))
+    model = initial_model(experiment, data)
     loader, val = loaders(experiment, data, compute.device)
     state = run.state()
     run.rewind(state["epoch"] if state else 0)
@@ -171,6 +168,27 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
                 f"{controls.stopper.reason}: stopped in epoch {progress.epoch}, step {progress.step}, nothing is lost; "
                 f"go on with: snug resume {controls.resumes or run.path}"
             )
+
+
+def initial_model(experiment: Experiment, data: Splits) -> resnet.ResNet:
+    """The net that a training begins with."""
+    torch.manual_seed(derived_seed(experiment.seed, "init"))
+    model = resnet.build(experiment.model)
+    if experiment.model.whitens:
+        whitening.whiten(model.get_submodule("stem.conv"), normalized_sample(data))
+    return model
+
+
+def sweep_lr(
+    recipe: Recipe, plan: range_test.RangeConfig, controls: Controls, *, force: bool = False
+) -> Iterator[range_test.Point]:
+    """A learning-rate range test of a recipe: on its training images alone, and nothing is written."""
+    experiment, _ = affordable(recipe.experiment, force=force)
+    compute = device.choose(controls.device, experiment.train.precision)
+    data = splits.open_splits(experiment.data, controls.download)
+    train_loader, _ = loaders(experiment, data, compute.device)
+    with memory_explained(experiment, compute):
+        yield from range_test.sweep(initial_model(experiment, data), train_loader, experiment.train, compute, plan)
 
 
 def _score(epoch: Epoch, metric: Metric) -> float | None:

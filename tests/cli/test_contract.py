@@ -213,6 +213,34 @@ def test_demo_without_data_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "runs" / "demo-001" / "report.html").is_file()
 
 
+def test_lr_find(tmp_path: Path):
+    answer = snug("lr-find snugnet/digits --steps 40 --high 5 -o curve.png --json")
+    assert answer.code == 0, answer.err
+    assert answer.json.keys() >= {"suggestion", "curve", "path"}
+    rates = [point["lr"] for point in answer.json["curve"]]
+    assert rates[0] == pytest.approx(1e-4)
+    assert rates == sorted(rates)
+    assert rates[0] < answer.json["suggestion"]["base"] < answer.json["suggestion"]["highest"] <= 5
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "step 4/40  lr " in answer.err
+    assert snug("lr-find snugnet/digits --steps 40 --high 5").out.startswith("The loss falls from ")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--low 1 --high 0.1", "low must be below high; got 1 and 0.1"),
+        ("--steps 1", "steps: must be greater than or equal to 2; got 1"),
+        ("--rise up", "rise: must be one of exponential, linear; got 'up'"),
+        ("--smoothing 0", "smoothing: must be greater than 0; got 0"),
+        ("--low nan", "low: must be"),
+    ],
+)
+def test_lr_find_of_a_range_that_cannot_be_meant(options: str, words: str, tmp_path: Path):
+    fails(snug(f"lr-find snugnet/digits {options}"), 2, words)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_data_check_and_show(tmp_path: Path):
     answer = snug("data check digits --json")
     assert answer.json.keys() >= {"classes", "images", "problems"}

@@ -12,14 +12,15 @@ import typer
 from command import snug
 from snugnet.cli.main import app
 
-TRAINING = ("train", "resume", "demo", "recipes", "show", "plan", "design", "doctor")
+TRAINING = ("train", "resume", "demo", "lr-find", "recipes", "show", "plan", "design", "doctor")
 JUDGING = ("evaluate", "compare", "report", "verify", "data check", "data show")
 COMMANDS = sorted(TRAINING + JUDGING)
 HELP_CPU_S = 0.3
 
 
 def names(group: typer.Typer, prefix: str = "") -> list[str]:
-    own = [prefix + command.callback.__name__ for command in group.registered_commands if command.callback]
+    callbacks = [command.callback for command in group.registered_commands if command.callback]
+    own = [prefix + callback.__name__.replace("_", "-") for callback in callbacks]
     inner = [
         name
         for each in group.registered_groups

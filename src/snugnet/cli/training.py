@@ -1,4 +1,4 @@
-"""Training: train, resume, demo."""
+"""Training: train, resume, demo, lr-find."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from snugnet.pipeline import Controls
     from snugnet.recipe import Experiment
     from snugnet.recipe import Recipe as LoadedRecipe
+    from snugnet.train.range_test import RangeConfig
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 StopAfter = Annotated[
@@ -31,7 +32,7 @@ RESULT_FIELDS = ("params", "bytes", "val", "test", "seconds")
 
 
 def register(app: typer.Typer) -> None:
-    for command in (train, resume, demo):
+    for command in (train, resume, demo, lr_find):
         app.command()(command)
 
 
@@ -127,6 +128,62 @@ def demo(as_json: Json = False) -> None:
         return print_json(fields | {"report": str(path / "report.html")})
     _print_result(summary, path)
     return out.print(f"Data: {dataset}")
+
+
+def lr_find(
+    recipe: Recipe,
+    data: Data = None,
+    low: Annotated[float, typer.Option(help="The first learning rate.")] = 1e-4,
+    high: Annotated[float, typer.Option(help="The last one.")] = 10.0,
+    steps: Annotated[int, typer.Option(help="Batches from low to high.")] = 200,
+    rise: Annotated[str, typer.Option(help="exponential or linear.")] = "exponential",
+    smoothing: Annotated[float, typer.Option(help="Share of the newest loss in the smoothed one.")] = 0.05,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("lr_find.png"),
+    device: Device = "auto",
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Range test: train while the learning rate rises; the curve, and between which rates the loss falls.
+
+    Example: snug lr-find snugnet/quickstart --low 1e-3 --high 5
+    """
+    from snugnet import pipeline
+    from snugnet import recipe as recipes
+    from snugnet.errors import Diverged
+    from snugnet.files import write_bytes
+    from snugnet.report.plots import range_curve
+    from snugnet.train.range_test import suggest
+
+    plan = _range({"low": low, "high": high, "steps": steps, "rise": rise, "smoothing": smoothing})
+    loaded = recipes.load(recipe, overrides or ()).with_data(data)
+    controls = _controls(loaded.experiment, device, None)
+    points = []
+    for point in pipeline.sweep_lr(loaded, plan, controls, force=data is not None):
+        points.append(point)
+        if len(points) % max(1, steps // 10) == 0:
+            errors.print(f"step {len(points)}/{steps}  lr {point.lr:.2e}  loss {point.smoothed:.4f}")
+    if not points:
+        raise Diverged(f"the loss must be finite at the first rate, {low:g}, but is not; give a lower --low")
+    found = suggest(points)
+    plot = range_curve(points, found, exponential=rise == "exponential")
+    write_bytes(output, plot.render("png", dpi=160, metadata={"Software": None}))
+    if as_json:
+        document = {"suggestion": found and vars(found), "curve": [vars(point) for point in points]}
+        return print_json(document | {"path": str(output)})
+    words = f"from {found.base:.2g} to {found.highest:.2g}" if found else "nowhere; give another --low and --high"
+    return out.print(f"The loss falls {words}\nCurve: {output}", soft_wrap=True, markup=False)
+
+
+def _range(values: dict[str, Any]) -> RangeConfig:
+    from pydantic import ValidationError
+
+    from snugnet import problems
+    from snugnet.train.range_test import RangeConfig
+
+    try:
+        return RangeConfig.parse(values)
+    except ValidationError as error:
+        raise UsageError("\n".join(problems.explain(error, RangeConfig, "lr-find", {}))) from error
 
 
 def _controls(experiment: Experiment, device_name: str, stop_after: str | None) -> Controls:

@@ -14,6 +14,7 @@ from torch import Tensor
 from snugnet.compare import Comparison, Group
 from snugnet.evaluate.metrics import calibration
 from snugnet.report.style import BLUE, CYCLE, GRID, INK, ORANGE, PAPER, Plot, axes, drawn, figure_of
+from snugnet.train.range_test import Point, Suggestion
 from snugnet.units import show_bytes, show_count, show_percent
 
 MOST_BARS = 30
@@ -66,6 +67,26 @@ def lr_curve(metrics: Metrics) -> Plot:
     line(ax, metrics, "lr", color=BLUE)
     ax.set_ylim(bottom=0)
     return Plot("lr", f"Learning rate by epoch, at most {max(m['lr'] for m in metrics):g}", figure_of(ax))
+
+
+@drawn
+def range_curve(points: Sequence[Point], suggestion: Suggestion | None, *, exponential: bool) -> Plot:
+    """Loss by learning rate, with the two rates that are suggested."""
+    ax = axes()
+    ax.set_title("Learning-rate range test")
+    ax.set(xlabel="learning rate", ylabel="training loss")
+    rates = [point.lr for point in points]
+    ax.plot(rates, [point.loss for point in points], color=GRID, linewidth=1, label="each batch")
+    ax.plot(rates, [point.smoothed for point in points], color=BLUE, label="smoothed")
+    words = "the loss never falls"
+    if suggestion:
+        words = f"falls from {suggestion.base:.2g} to {suggestion.highest:.2g}"
+        for rate in (suggestion.base, suggestion.highest):
+            ax.axvline(rate, color=ORANGE, linestyle="--", linewidth=1)
+    if exponential:
+        ax.set_xscale("log")
+    ax.legend()
+    return Plot("lr_find", f"Training loss by learning rate: {words}", figure_of(ax))
 
 
 @drawn
