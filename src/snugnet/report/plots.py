@@ -85,6 +85,8 @@ def range_curve(points: Sequence[Point], suggestion: Suggestion | None, *, expon
             ax.axvline(rate, color=ORANGE, linestyle="--", linewidth=1)
     if exponential:
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     ax.legend()
     return Plot("lr_find", f"Training loss by learning rate: {words}", figure_of(ax))
 
