@@ -255,3 +255,16 @@ def test_nothing_but_the_document_is_on_stdout(finished: Path):
         answer = snug(command, finished, "--json")
         assert answer.out.startswith("{")
         assert answer.out.endswith("}\n")
+
+
+def test_a_recipe_with_foreign_code_asks_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "own_blocks.py").write_text(
+        "from torch import nn\n"
+        "def Plain(block):\n"
+        "    return nn.Conv2d(block.channels_in, block.channels_out, 3, block.stride, 1)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = "snugnet/digits --set model.stages.0.block=own_blocks:Plain"
+    fails(snug(f"plan {own}"), 2, "block own_blocks:Plain: runs foreign code, which needs permission")
+    assert snug(f"plan {own} --allow-code --json").json["fits"]
+    fails(snug(f"plan {own}"), 2, "then add --allow-code")  # the permission was for one command

@@ -13,6 +13,7 @@ from snugnet.cli.console import errors, escape
 from snugnet.errors import SnugError, StorageError
 
 INTERRUPTED = "Interrupted: a run that had begun is kept up to its last checkpoint; `snug resume RUN` goes on with it."
+ANYWHERE = ("--debug", "--allow-code")  # options of every command, wherever they stand
 BUG = "This is a fault of snugnet. Repeat the command as `snug --debug ...` and report what it prints."
 
 app = typer.Typer(
@@ -36,17 +37,26 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Run the code of blocks that a recipe or a file names by import path.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if allow_code:
+        from snugnet.models.foreign import code_allowed
+
+        context.with_resource(code_allowed())
 
 
 def main() -> None:
     """Runs a command and ends the process with its exit code."""
-    debug = "--debug" in sys.argv
+    given = [word for word in sys.argv[1:] if word in ANYWHERE]
+    sys.argv[1:] = given + [word for word in sys.argv[1:] if word not in ANYWHERE]
+    debug = "--debug" in given
     try:
         app()
     except SystemExit as end:  # typer has caught a KeyboardInterrupt, and said nothing
