@@ -262,4 +262,4 @@ def _share(document: dict[str, Any], key: str) -> str:
     limit = document["budget"].get("bytes" if key == "bytes_fp32" else key)
     if not limit:
         return ""
-    return f"{bar(document[key] / limit, 12)} of {limit:,}"
+    return f"{bar(document[key] / limit, 12)} of {limit if isinstance(limit, int) else round(limit, 6):,}"

@@ -138,11 +138,11 @@ def _print_scores(result: dict[str, Any], split: str) -> None:
 def _print_comparison(comparison: Any, html: Path | None) -> None:
     table = Table(title=f"{comparison.split} accuracy")
     for column in ("runs", "n", "accuracy", "parameters", "bytes", "MACs", "front"):
-        table.add_column(column, justify="left" if column == "runs" else "right")
+        table.add_column(column, justify="left" if column == "runs" else "right", no_wrap=True)
     for group in comparison.groups:
         std = "" if group.std is None else f" ± {100 * group.std:.2f}"
         front = "★" if group.name in comparison.pareto else ""
-        numbers = (f"{group.params:,}", f"{group.bytes:,}", f"{group.macs:,}")
+        numbers = (units.show_count(group.params), units.show_bytes(group.bytes), units.show_count(group.macs))
         table.add_row(escape(group.name), str(group.n), f"{100 * group.mean:.2f}{std} %", *numbers, front)
     out.print(table)
     for test in comparison.tests:
