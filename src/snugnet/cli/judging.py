@@ -137,8 +137,9 @@ def _print_scores(result: dict[str, Any], split: str) -> None:
 
 def _print_comparison(comparison: Any, html: Path | None) -> None:
     table = Table(title=f"{comparison.split} accuracy")
-    for column in ("runs", "n", "accuracy", "parameters", "bytes", "MACs", "front"):
-        table.add_column(column, justify="left" if column == "runs" else "right", no_wrap=True)
+    table.add_column("runs", overflow="fold")
+    for column in ("n", "accuracy", "params", "bytes", "MACs", "front"):
+        table.add_column(column, justify="right", no_wrap=True)
     for group in comparison.groups:
         std = "" if group.std is None else f" ± {100 * group.std:.2f}"
         front = "★" if group.name in comparison.pareto else ""
