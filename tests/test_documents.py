@@ -9,9 +9,12 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from small_runs import TINY
 from snugnet import pipeline, recipe
 from snugnet.artifact import build_meta
 from snugnet.budget import count_params
+from snugnet.foreign import code_allowed
+from snugnet.pipeline import Controls
 from snugnet.report.tables import DOCUMENTS, rendered
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +31,23 @@ def test_the_recipes_of_the_documentation_are_recipes(number: int) -> None:
     experiment = recipe.parse(text, "docs/recipes.md").experiment
     assert experiment.expect is not None
     assert count_params(build_meta(pipeline.planned_card(experiment).model)) == experiment.expect.params
+
+
+def test_code_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs/recipes.md").read_text()
+    codes = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "mypackage").mkdir()
+    for name, code in zip(("blocks", "ops", "losses"), codes, strict=True):
+        (tmp_path / "mypackage" / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    block = 'block = "mypackage.blocks:MyBlock"'
+    change = '{ op = "mypackage.ops:Solarise", options = { lowest = 64 }, p = 0.5 }'
+    loss, options = 'loss = "mypackage.losses:Focal"', "loss_options = { gamma = 1.5 }"
+    assert all(f"`{each}`" in text for each in (block, change, loss, options))
+    own = TINY.replace('["basic", 1, 4]', f"{{ {block}, blocks = 1, channels = 4 }}")
+    own = own.replace("epochs = 2", f"epochs = 1\n{loss}\n{options}").replace("augment = [", f"augment = [{change}, ")
+    with code_allowed():
+        pipeline.start(recipe.parse(own, "own.toml"), tmp_path / "run", Controls())
 
 
 def test_every_key_of_a_recipe_is_documented() -> None:

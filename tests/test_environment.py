@@ -19,3 +19,9 @@ def test_a_change_that_changes_numbers_is_named():
     threads = torch.get_num_threads()
     words = f"it began with precision bf16, threads 99 and goes on with precision fp32, threads {threads}"
     assert environment.changed(before, HERE) == words
+
+
+def test_a_record_from_before_foreign_code_was_kept_has_none():
+    before = environment.describe(HERE)
+    del before["foreign_code"]
+    assert environment.changed(before, HERE) == ""

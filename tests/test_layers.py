@@ -11,6 +11,7 @@ import snugnet
 ORDER = [
     "errors",
     "units config files problems toml_lines toml_text",
+    "foreign",
     "device stopping",
     "models data",
     "artifact checkpoint",

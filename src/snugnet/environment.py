@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 import snugnet
+from snugnet import foreign
 from snugnet.device import Compute, cpu_flags
 
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
@@ -64,16 +66,17 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
 
 
-def changed(before: dict[str, Any], compute: Compute) -> str:
+def changed(before: dict[str, Any], compute: Compute, code: Sequence[str] = ()) -> str:
     """What is different from a recorded environment in ways that change numbers; "" where nothing is."""
-    here = describe(compute)
-    names = [name for name in ("device", "precision", "threads", "torch", "hardware") if before.get(name) != here[name]]
+    before, here = {"foreign_code": {}} | before, describe(compute, code)
+    telling = ("device", "precision", "threads", "torch", "hardware", "foreign_code")
+    names = [name for name in telling if before.get(name) != here[name]]
     was, now_is = (", ".join(f"{name} {each.get(name)}" for name in names) for each in (before, here))
     return f"it began with {was} and goes on with {now_is}" if names else ""
 
 
-def describe(compute: Compute) -> dict[str, Any]:
-    """The record that lies in a run directory."""
+def describe(compute: Compute, code: Sequence[str] = ()) -> dict[str, Any]:
+    """The record that lies in a run directory; `code`: import paths of the user's own, already imported."""
     return {
         "snugnet": snugnet.__version__,
         "commit": commit(),
@@ -84,6 +87,7 @@ def describe(compute: Compute) -> dict[str, Any]:
         "system": platform.platform(),
         "device": str(compute.device),
         "precision": compute.precision,
+        "foreign_code": {path: foreign.fingerprint(path) for path in code},
         "threads": torch.get_num_threads(),
         "hardware": hardware(compute.device),
         "cpu": cpu_name(),

@@ -67,9 +67,14 @@ def available_bytes(device: torch.device) -> int:
     return free or 4 * 10**9
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out: torch has a class for cards, and only words for the CPU."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error means that memory ran out, also in the user's own code behind it.
+
+    torch has a class for cards, and only words for the CPU.
+    """
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+        return True
+    return error is not None and is_out_of_memory(error.__cause__)
 
 
 def too_large(memory: Memory, batch_size: int, free_bytes: int) -> str:

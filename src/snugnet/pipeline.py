@@ -14,7 +14,7 @@ import torch
 from snugnet import artifact, budget, device, environment, memory
 from snugnet.artifact import Card, Shipped
 from snugnet.budget import Budget
-from snugnet.data import download, sources, splits
+from snugnet.data import augment, download, sources, splits
 from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.images import DataInfo, Images
 from snugnet.data.loader import EvalLoader, TrainLoader, derived_seed
@@ -27,7 +27,7 @@ from snugnet.models import resnet, whitening
 from snugnet.recipe import Experiment, Recipe
 from snugnet.runs import Run, require_free
 from snugnet.stopping import Stopper
-from snugnet.train import loop, range_test
+from snugnet.train import loop, losses, range_test
 from snugnet.train.history import Metric, score
 from snugnet.train.loop import Epoch, Step
 
@@ -83,20 +83,25 @@ def planned_card(experiment: Experiment, *, force: bool = False) -> Card:
 def start(recipe: Recipe, path: Path, controls: Controls, *, force: bool = False) -> dict[str, Any]:
     """Trains in a new run directory; returns the summary. Raises OverBudget before any pixel is read."""
     require_free(path)
-    experiment, cost = affordable(recipe.experiment, force=force)
+    experiment, cost = prepared(recipe.experiment, force=force)
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
     data = splits.open_splits(experiment.data, controls.download)
     check_watched(experiment, data)
-    run = Run.create(path, recipe, experiment, environment.describe(compute))
+    run = Run.create(path, recipe, experiment, environment.describe(compute, experiment.foreign_code))
     return execute(run, data, compute, cost, controls)
 
 
-def affordable(experiment: Experiment, *, force: bool = False) -> tuple[Experiment, budget.Cost]:
-    """The experiment with its net made for its data, and the cost. Raises OverBudget; reads no pixel."""
+def prepared(experiment: Experiment, *, force: bool = False) -> tuple[Experiment, budget.Cost]:
+    """The experiment with its net made for its data, and the cost; the user's own code in it was tried.
+
+    Raises OverBudget, RecipeError; reads no pixel.
+    """
     planned = planned_card(experiment, force=force)
     cost = budget.price(planned)
     budget.check(cost, experiment.budget)
+    augment.try_out(experiment.train.augment, planned.model.in_channels, planned.model.image_size)
+    losses.try_out(experiment.train, planned.model.classes)
     return experiment.model_copy(update={"model": planned.model}), cost
 
 
@@ -105,10 +110,10 @@ def resume(path: Path, controls: Controls) -> dict[str, Any]:
     run = Run.open(path)
     if run.is_finished:
         return run.record().summary
-    experiment, cost = affordable(run.experiment)
+    experiment, cost = prepared(run.experiment)
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
-    if began := environment.changed(run.record().environment, compute):
+    if began := environment.changed(run.record().environment, compute, experiment.foreign_code):
         controls.warn(f"{path}: {began}; the rest will not be bitwise what it would have been there")
     data = splits.open_splits(experiment.data, controls.download)
     return execute(run, data, compute, cost, controls)
@@ -167,6 +172,7 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
             raise Interrupted(
                 f"{controls.stopper.reason}: stopped in epoch {progress.epoch}, step {progress.step}, nothing is lost; "
                 f"go on with: snug resume {controls.resumes or run.path}"
+                + (" --allow-code" if experiment.foreign_code else "")
             )
 
 
@@ -183,7 +189,7 @@ def sweep_lr(
     recipe: Recipe, plan: range_test.RangeConfig, controls: Controls, *, force: bool = False
 ) -> Iterator[range_test.Point]:
     """A learning-rate range test of a recipe: on its training images alone, and nothing is written."""
-    experiment, _ = affordable(recipe.experiment, force=force)
+    experiment, _ = prepared(recipe.experiment, force=force)
     compute = device.choose(controls.device, experiment.train.precision)
     data = splits.open_splits(experiment.data, controls.download)
     train_loader, _ = loaders(experiment, data, compute.device)
@@ -209,7 +215,7 @@ def memory_explained(experiment: Experiment, compute: Compute) -> Iterator[None]
     """Turns a failed allocation into an OutOfMemory that names a batch that fits."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, RecipeError) as error:
         if not memory.is_out_of_memory(error):
             raise
         needed = memory.predict(experiment.model, experiment.train, compute.precision)

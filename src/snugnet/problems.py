@@ -11,6 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 Location = tuple[int | str, ...]
+OURS = "union[ours]"  # pydantic's tag of a union inside a union; no key of a recipe is called so
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -69,7 +70,7 @@ def _walk(model: type[BaseModel], location: Sequence[int | str]) -> tuple[Locati
         if chosen := [kind for kind in models if part in _tags(kind)]:
             kinds = chosen
             continue
-        if str(part).startswith(("literal[", "tuple[")):
+        if str(part).startswith(("literal[", "tuple[", OURS)):
             continue
         fields = sorted({name for kind in models for name in kind.model_fields})
         kept.append(part)

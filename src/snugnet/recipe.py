@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from snugnet import problems, toml_lines
+from snugnet import foreign, problems, toml_lines
 from snugnet.budget import Budget
 from snugnet.config import Frozen
 from snugnet.data.config import DataConfig
@@ -66,10 +66,17 @@ class Experiment(Frozen):
     expect: Expect | None = None
 
     @property
+    def foreign_code(self) -> list[str]:
+        """Import paths of the user's own code that a training runs, sorted."""
+        named = [stage.block for stage in self.model.stages] + [change.op for change in self.train.augment]
+        return sorted({name for name in (*named, self.train.loss) if foreign.is_path(name)})
+
+    @property
     def sha256(self) -> str:
         """Of all that shapes the result but the seed: runs that share it are seeds of one experiment.
 
         Values at their defaults are left out, so that a new field does not make an old recipe another one.
+        Of the user's own code it knows import paths and options; environment.json has the fingerprints of the files.
         """
         shaping = (self.model.plain(exclude_defaults=True), self.data.plain(exclude_defaults=True))
         parts = [*shaping, self.train.plain(exclude_defaults=True, exclude={"log_every"})]

@@ -7,7 +7,7 @@ import torch
 
 from snugnet import artifact, budget, recipe
 from snugnet.errors import ArtifactError, RecipeError
-from snugnet.models.foreign import code_allowed
+from snugnet.foreign import code_allowed
 from snugnet.models.resnet import build, build_meta
 from specs import card, spec
 

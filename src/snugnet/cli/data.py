@@ -54,12 +54,11 @@ def show(
     Example: snug data show snugnet/quickstart -o samples.png
     """
     from snugnet import recipe
-    from snugnet.data import splits
     from snugnet.report.of_run import draw_samples
 
     is_recipe = name in recipe.builtin_names() or name.endswith(".toml")
     loaded = recipe.load(name) if is_recipe else recipe.load("snugnet/quickstart").with_data(name)
-    draw_samples(output, loaded.experiment, splits.open_splits(loaded.experiment.data))
+    draw_samples(output, loaded.experiment)
     return print_json({"path": str(output)}) if as_json else out.print(str(output), soft_wrap=True, markup=False)
 
 

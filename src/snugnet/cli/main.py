@@ -40,14 +40,14 @@ def _options(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
     allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Run the code of blocks that a recipe or a file names by import path.")
+        bool, typer.Option("--allow-code", help="Run the code that a recipe or a file names by import path.")
     ] = False,
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     if allow_code:
-        from snugnet.models.foreign import code_allowed
+        from snugnet.foreign import code_allowed
 
         context.with_resource(code_allowed())
 

@@ -255,7 +255,7 @@ def _train_seeds(
 
     from snugnet import pipeline, runs
 
-    pipeline.affordable(loaded.experiment, force=force)
+    pipeline.prepared(loaded.experiment, force=force)
     runs.create_group(root, loaded, count)
     controls = dataclasses.replace(controls, resumes=root)
     summaries = []

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Generator, Tensor
 
-from snugnet.data.augment import Augment, Draw, split_at_normalize
+from snugnet.data.augment import Augment, Draw, to_apply
 from snugnet.data.config import Normalization
 from snugnet.data.copies import NO_COPIES, Copies
 from snugnet.data.images import Images
@@ -62,7 +62,7 @@ class TrainLoader:
         self._sources = torch.cat([torch.arange(len(images)), copies.sources])  # what is shown: places in the split
         self._plain = len(images) if copies.only else 0  # the first that many are never augmented
         self._normalize = Normalize(normalization, device)
-        self._on_pixels, self._on_floats = split_at_normalize(augment)
+        self._on_pixels, self._on_floats = to_apply(augment)
         self._batch_size, self._device = batch_size, device
         self.seed, self.classes = seed, classes
 
@@ -101,10 +101,10 @@ class TrainLoader:
         with one_thread():
             pixels = self._pixels[place]
             for operation in self._on_pixels:
-                pixels = operation.apply(pixels, draw)
+                pixels = operation(pixels, draw)
             images = self._normalize(pixels)
             for operation in self._on_floats:
-                images = operation.apply(images, draw)
+                images = operation(images, draw)
         return images, self._labels[place]
 
 

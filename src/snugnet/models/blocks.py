@@ -16,7 +16,7 @@ from snugnet.models import foreign
 from snugnet.models.bodies import BODIES
 from snugnet.models.layers import Block, DropPath, SqueezeExcite, block_at, pool
 from snugnet.models.parts import Entry, Shortcut
-from snugnet.models.spec import ModelSpec, Place, is_foreign
+from snugnet.models.spec import ModelSpec, Place
 
 
 def shortcut(block: Block, spec: Shortcut) -> nn.Module | None:
@@ -97,7 +97,7 @@ def residual(spec: ModelSpec, places: list[Place], number: int) -> Residual:
     block, stage = block_at(spec, place), spec.stages[place.stage]
     rate = spec.drop_path * (number - 1) / max(1, len(places) - 1) if stage.drop_path is None else stage.drop_path
     return Residual(
-        foreign.body(stage.block, block) if is_foreign(stage.block) else BODIES[stage.block](block),
+        BODIES[stage.block](block) if stage.block in BODIES else foreign.body(stage.block, block),
         shortcut(block, stage.shortcut or spec.shortcut),
         nn.Identity() if _opens_the_next(spec, places, number) else block.act(),
         se=SqueezeExcite(place.channels_out, stage.se) if stage.se else None,

@@ -7,12 +7,12 @@ block, blocks, channels, dropout, kernel. tu24's nets are stages of one block wi
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from snugnet import foreign
 from snugnet.config import Frozen
 from snugnet.models.parts import (
     EVEN,
@@ -38,19 +38,13 @@ ActivationName = Literal[
 Init = Literal["torch", "kaiming_fan_in", "kaiming_fan_out", "xavier", "identity"]
 
 LIST_FORM = ("block", "blocks", "channels", "dropout", "kernel")
-_FOREIGN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _MOST_DENSE = 64  # blocks; their skips are a convolution a pair
 
 
-def is_foreign(block: str) -> bool:
-    """Whether a block is a user's own, "mypackage.module:MyBlock"."""
-    return ":" in block
-
-
 def _known_block(block: str) -> str:
-    if block not in BLOCKS and not _FOREIGN.fullmatch(block):
+    if block not in BLOCKS and not foreign.is_well_formed(block):
         known = ", ".join(BLOCKS)
-        raise ValueError(f"must be one of {known} or 'package.module:Name'; got {block!r}{nearest(block, BLOCKS)}")
+        raise ValueError(f"must be one of {known} or {foreign.FORM}; got {block!r}{nearest(block, BLOCKS)}")
     return block
 
 
@@ -101,16 +95,16 @@ class Stage(Frozen):
     def _kernel_keeps_sizes(self) -> Self:
         if self.even is not None and (self.block != "basic" or self.kernel % 2):
             raise ValueError(f"even belongs to basic blocks of an even kernel; got {self.block}, kernel {self.kernel}")
-        if self.even is None and self.kernel % 2 == 0 and not is_foreign(self.block):
+        if self.even is None and self.kernel % 2 == 0 and not foreign.is_path(self.block):
             raise ValueError(f"{EVEN}; got {self.kernel}; basic blocks may set even = 'padding' or 'pool'")
         return self
 
     @model_validator(mode="after")
     def _uses_what_is_given(self) -> Self:
-        foreign = is_foreign(self.block)
-        if self.expand is not None and self.block != "fire" and not foreign:
+        own = foreign.is_path(self.block)
+        if self.expand is not None and self.block != "fire" and not own:
             raise ValueError(f"expand belongs to fire; got {self.block}")
-        if self.inner is not None and self.block not in ("bottleneck", "fire") and not foreign:
+        if self.inner is not None and self.block not in ("bottleneck", "fire") and not own:
             raise ValueError(f"inner belongs to bottleneck and fire; got {self.block}")
         if self.inner is not None and self.reduction != 4:
             raise ValueError("inner and reduction both say the inner width; give one")

@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 
 from snugnet import artifact, budget, runs
-from snugnet.data import grid, splits
+from snugnet.data import augment, grid, sources, splits
 from snugnet.data.loader import TrainLoader
-from snugnet.data.splits import Splits
 from snugnet.recipe import Experiment
 from snugnet.report.mistakes import Mistakes, confident_mistakes
 from snugnet.report.page import save_plots, write_report
@@ -23,8 +22,7 @@ def report_run(path: Path) -> Path:
     record = runs.read_finished(path)
     experiment = record.experiment
     shipped = artifact.read(path / "model.safetensors")
-    data = splits.open_splits(experiment.data)
-    samples = draw_samples(path / "plots" / "samples.png", experiment, data)
+    samples = draw_samples(path / "plots" / "samples.png", experiment)
     save_plots(record, path / "plots")
     return write_report(
         record,
@@ -35,8 +33,11 @@ def report_run(path: Path) -> Path:
     )
 
 
-def draw_samples(path: Path, experiment: Experiment, data: Splits) -> Path:
+def draw_samples(path: Path, experiment: Experiment) -> Path:
     """A picture of training images as the net sees them, before normalisation."""
+    info = sources.describe(experiment.data)
+    augment.try_out(experiment.train.augment, info.channels, info.image_size)
+    data = splits.open_splits(experiment.data)
     loader = TrainLoader(
         data.train,
         data.normalization,

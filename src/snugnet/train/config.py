@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
+from snugnet import foreign
 from snugnet.config import Frozen
 from snugnet.data.augment import Augmentation
+from snugnet.problems import nearest
 from snugnet.train.ema import EmaConfig
 from snugnet.train.history import Metric, StopConfig
 from snugnet.train.mix import MixConfig
 from snugnet.train.optim import OptimizerConfig
 from snugnet.train.schedule import ScheduleConfig
+
+CROSS_ENTROPY = "cross_entropy"
+
+
+def _known_loss(loss: str) -> str:
+    if loss != CROSS_ENTROPY and not foreign.is_well_formed(loss):
+        hint = nearest(loss, [CROSS_ENTROPY])
+        raise ValueError(f"must be {CROSS_ENTROPY} or {foreign.FORM}; got {loss!r}{hint}")
+    return loss
 
 
 class TrainConfig(Frozen):
@@ -24,6 +35,8 @@ class TrainConfig(Frozen):
     schedule: ScheduleConfig = ScheduleConfig()
     augment: Augmentation = ()
     mix: MixConfig | None = None
+    loss: Annotated[str, AfterValidator(_known_loss)] = CROSS_ENTROPY
+    loss_options: foreign.Options = Field(default={})
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # total norm that gradients are scaled down to
     clip_value: Annotated[float, Field(gt=0)] | None = None  # size that each gradient is cut to, before its norm is
@@ -33,6 +46,16 @@ class TrainConfig(Frozen):
     keep: Literal["last", "best"] = "last"  # what ships: the last epoch, or the best on val
     keep_metric: Metric = "accuracy"  # what best means
     stop: StopConfig | None = None
+
+    @model_validator(mode="after")
+    def _loss_reads_what_is_given(self) -> Self:
+        if self.loss == CROSS_ENTROPY and self.loss_options:
+            raise ValueError("loss_options belong to a loss of your own; cross_entropy reads label_smoothing")
+        if self.loss != CROSS_ENTROPY and self.label_smoothing:
+            raise ValueError(
+                f"label_smoothing belongs to cross_entropy, and {self.loss} does not read it; give 0, or loss_options"
+            )
+        return self
 
     @property
     def watches_val(self) -> str | None:

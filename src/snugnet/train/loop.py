@@ -24,6 +24,7 @@ from snugnet.train import mix, optim
 from snugnet.train.config import TrainConfig
 from snugnet.train.ema import Ema, NoEma
 from snugnet.train.history import is_over
+from snugnet.train.losses import build as build_loss
 
 State = dict[str, Any]
 CHECK_EVERY = 50  # steps between two looks at the losses on a device where a look waits for the queue
@@ -67,6 +68,7 @@ class Learner:
         self.config, self.compute, self.device = config, compute, compute.device
         self.model = model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = list(self.model.parameters())  # walking the modules every step costs a small net 5 %
+        self.criterion = build_loss(config, compute.device)
         self.update = optim.build(self.model, config.optimizer)
         self.lrs = [group["lr"] for group in self.update.groups]
         self.ema = Ema(self.model, config.ema) if config.ema else NoEma(self.model)
@@ -89,7 +91,7 @@ class Learner:
             weight.grad = None
         with self.compute.autocast():
             logits = self.model(images)
-            loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.config.label_smoothing)
+        loss = self.criterion(logits.float(), targets)
         loss.backward()
         if self.config.clip_value is not None:
             nn.utils.clip_grad_value_(self.weights, self.config.clip_value)
