@@ -65,9 +65,25 @@ def adapted(experiment: Experiment, info: DataInfo, *, force: bool = False) -> E
     ]
     if clashes:
         raise RecipeError(*clashes)
-    if all(getattr(experiment.model, name) == value for name, value in found.items()):
-        return experiment
-    return experiment.model_copy(update={"model": experiment.model.replaced(**found)})
+    if any(getattr(experiment.model, name) != value for name, value in found.items()):
+        experiment = experiment.model_copy(update={"model": experiment.model.replaced(**found)})
+    check_sizes(experiment)
+    return experiment
+
+
+def check_sizes(experiment: Experiment) -> None:
+    """Raises RecipeError where the net cannot read an image of a size that train.progressive names."""
+    spec = experiment.model
+    for number, step in enumerate(experiment.train.progressive):
+        where = f"train.progressive.{number}.size"
+        if step.size > spec.image_size:
+            raise RecipeError(f"{where}: must be at most the images' {spec.image_size}; got {step.size}")
+        smaller = spec.model_copy(update={"image_size": step.size}).map_sizes()
+        if min(smaller) < 1 or smaller[-1] != spec.map_sizes()[-1]:
+            raise RecipeError(
+                f"{where}: the net cannot read images of {step.size}x{step.size}; choose a larger size, or a head that "
+                "pools the whole map (pool 'avg' or 'max', without kernel)"
+            )
 
 
 def planned_card(experiment: Experiment, *, force: bool = False) -> Card:

@@ -14,6 +14,7 @@ from snugnet.train.ema import EmaConfig
 from snugnet.train.history import Metric, StopConfig
 from snugnet.train.mix import MixConfig
 from snugnet.train.optim import OptimizerConfig
+from snugnet.train.progressive import Progressive
 from snugnet.train.schedule import ScheduleConfig
 
 CROSS_ENTROPY = "cross_entropy"
@@ -37,6 +38,7 @@ class TrainConfig(Frozen):
     mix: MixConfig | None = None
     loss: Annotated[str, AfterValidator(_known_loss)] = CROSS_ENTROPY
     loss_options: foreign.Options = Field(default={})
+    progressive: Progressive = ()
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # total norm that gradients are scaled down to
     clip_value: Annotated[float, Field(gt=0)] | None = None  # size that each gradient is cut to, before its norm is

@@ -20,7 +20,7 @@ from snugnet.data.loader import EvalLoader, TrainLoader
 from snugnet.device import Compute
 from snugnet.errors import Diverged
 from snugnet.evaluate.predict import predict
-from snugnet.train import mix, optim
+from snugnet.train import mix, optim, progressive
 from snugnet.train.config import TrainConfig
 from snugnet.train.ema import Ema, NoEma
 from snugnet.train.history import is_over
@@ -153,6 +153,7 @@ def fit(
     if state is not None:
         learner.load(state)
     steps, mixed = train.steps, mix.build(config.mix, train.seed, train.classes)
+    sized = progressive.build(config.progressive, config.epochs * steps)
     while learner.epoch < config.epochs and not is_over(config.stop, learner.history):
         started, start_step = time.perf_counter(), learner.step
         losses = learner.losses = _room(learner.losses, steps, compute.device)
@@ -160,6 +161,7 @@ def fit(
         for images, labels in train.epoch(learner.epoch, learner.step):
             learner.set_lr(steps)
             images, targets = mixed(images, labels, learner.epoch, learner.step)
+            images = sized(images, learner.epoch * steps + learner.step)
             losses[learner.step] = learner.update.step(partial(learner.gradients, images, targets))
             learner.step += 1
             learner.ema.update(learner.epoch * steps + learner.step)
