@@ -36,7 +36,7 @@ def test_resizing_keeps_flat_images_and_agrees_with_pillow():
     image = torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
     theirs = Image.fromarray(image.numpy()).resize((24, 24), Image.Resampling.BILINEAR)
     ours = resized(image[None, None], 24)[0, 0]
-    assert (ours - torch.from_numpy(np.asarray(theirs))).abs().max() < 1e-5
+    assert (ours - torch.from_numpy(np.array(theirs))).abs().max() < 1e-5
 
 
 def test_shares_rise():
