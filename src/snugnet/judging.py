@@ -12,13 +12,17 @@ from snugnet.data.config import DataConfig
 from snugnet.data.images import Images
 from snugnet.errors import ArtifactError, DataError, RecipeError
 from snugnet.evaluate.metrics import scores
+from snugnet.evaluate.tta import TtaConfig
 
 TOLERANCE = 3.0  # spreads that one seed may lie below the expected mean
 LEAST_SPREAD = 0.003  # where none was measured: about one standard error of 10,000 images
 
 
-def evaluate(path: Path, split: str, data: str | None = None) -> dict[str, Any]:
-    """Scores of a run's shipped file, or of a shipped file, on a split. Raises ArtifactError, DataError."""
+def evaluate(path: Path, split: str, data: str | None = None, tta: TtaConfig | None = None) -> dict[str, Any]:
+    """Scores of a run's shipped file, or of a shipped file, on a split. Raises ArtifactError, DataError.
+
+    With test-time augmentation also what it costs, and the accuracy without it.
+    """
     if path.is_dir():
         config = runs.read_finished(path).experiment.data
         shipped = artifact.read(path / "model.safetensors")
@@ -28,8 +32,14 @@ def evaluate(path: Path, split: str, data: str | None = None) -> dict[str, Any]:
         config = config.model_copy(update={"name": data, "image_size": None})
     images, classes = opened(config, split)
     check_compatible(shipped, images, classes, config.name)
-    logits = pipeline.logits_of(shipped, images, device.find_device("auto"))
-    return scores(logits, images.labels, classes).plain() | {"split": split, "data": config.name}
+    where = device.find_device("auto")
+    plain = scores(pipeline.logits_of(shipped, images, where), images.labels, classes)
+    about: dict[str, Any] = {"split": split, "data": config.name, "tta": None}
+    if tta is None:
+        return plain.plain() | about
+    logits = pipeline.logits_of(shipped, images, where, tta)
+    about["tta"] = tta.plain() | {"passes": tta.passes, "accuracy_without": plain.accuracy}
+    return scores(logits, images.labels, classes).plain() | about
 
 
 def opened(config: DataConfig, split: str) -> tuple[Images, tuple[str, ...]]:

@@ -23,6 +23,7 @@ from snugnet.device import Compute
 from snugnet.errors import Interrupted, OutOfMemory, RecipeError
 from snugnet.evaluate.metrics import Scores, scores
 from snugnet.evaluate.predict import predict
+from snugnet.evaluate.tta import TtaConfig, predict_views
 from snugnet.models import resnet, whitening
 from snugnet.recipe import Experiment, Recipe
 from snugnet.runs import Run, require_free
@@ -145,10 +146,11 @@ def execute(run: Run, data: Splits, compute: Compute, cost: budget.Cost, control
             state = run.state("best" if experiment.train.keep == "best" and len(data.val) else "last")
             assert state is not None, "training ends with a checkpoint"
             shipped, weights = ship(run, data, state)
-            judged = {
-                name: judge(run, shipped, images, name, compute) for name, images in held_out(data, experiment.data)
-            }
+            held = held_out(data, experiment.data)
+            judged = {name: judge(run, shipped, images, name, compute) for name, images in held.items()}
+            seen_again = judge_views(run, shipped, held.get("test"), compute)
         summary = summarize(run, cost, shipped, judged, weights=weights, epoch=state["epoch"], compute=compute)
+        summary |= seen_again
         summary["seconds"] = round(clock(), 1)
         run.finish(summary)
     return summary
@@ -275,10 +277,10 @@ def ship(run: Run, data: Splits, state: loop.State) -> tuple[Shipped, str]:
     return artifact.read(run.artifact), which
 
 
-def held_out(data: Splits, config: DataConfig) -> list[tuple[str, Images]]:
+def held_out(data: Splits, config: DataConfig) -> dict[str, Images]:
     """What the shipped file is judged on. Empty splits are left out."""
-    found = [("val", data.val), ("test", splits.open_test(config))]
-    return [(name, images) for name, images in found if images is not None and len(images)]
+    found = {"val": data.val, "test": splits.open_test(config)}
+    return {name: images for name, images in found.items() if images is not None and len(images)}
 
 
 def judge(run: Run, shipped: Shipped, images: Images, name: str, compute: Compute) -> Scores:
@@ -288,11 +290,23 @@ def judge(run: Run, shipped: Shipped, images: Images, name: str, compute: Comput
     return scores(logits, images.labels, shipped.card.classes)
 
 
-def logits_of(shipped: Shipped, images: Images, where: torch.device) -> torch.Tensor:
+def judge_views(run: Run, shipped: Shipped, test: Images | None, compute: Compute) -> dict[str, Any]:
+    """The recipe's test-time augmentation on the test split, for the summary: nothing where it names none."""
+    tta = run.experiment.tta
+    if tta is None or test is None:
+        return {"tta": None, "tta_test": None}
+    logits = logits_of(shipped, test, compute.device, tta)
+    run.save_predictions("test_tta", logits, test.labels)
+    return {"tta": tta.name, "tta_test": scores(logits, test.labels, shipped.card.classes).accuracy}
+
+
+def logits_of(shipped: Shipped, images: Images, where: torch.device, tta: TtaConfig | None = None) -> torch.Tensor:
     """fp32 logits (N, classes) of a shipped net, on the CPU."""
     loader = EvalLoader(images, shipped.card.normalization, batch_size=EVAL_BATCH, device=where)
     model = shipped.model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return predict(model, loader, Compute(where, "fp32")).cpu()
+    compute = Compute(where, "fp32")
+    logits = predict(model, loader, compute) if tta is None else predict_views(model, loader, compute, tta)
+    return logits.cpu()
 
 
 def summarize(

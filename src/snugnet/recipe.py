@@ -22,6 +22,7 @@ from snugnet.budget import Budget
 from snugnet.config import Frozen
 from snugnet.data.config import DataConfig
 from snugnet.errors import RecipeError
+from snugnet.evaluate.tta import TtaConfig
 from snugnet.models.spec import LIST_FORM, ModelSpec
 from snugnet.problems import nearest
 from snugnet.train.config import TrainConfig
@@ -62,6 +63,7 @@ class Experiment(Frozen):
     data: DataConfig = DataConfig()
     train: TrainConfig
     budget: Budget = Budget()
+    tta: TtaConfig | None = None  # the test split is judged this way as well
     published: Published | None = None
     expect: Expect | None = None
 

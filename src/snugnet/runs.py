@@ -263,7 +263,7 @@ LEDGER_FIELDS = ("recipe", "recipe_sha256", "commit", "seed", "epochs", "params"
 def record_in_ledger(path: Path, summary: dict[str, Any]) -> None:
     """Adds a finished run to the ledger. `tta_test` is null where no test-time augmentation was judged."""
     line = {name: summary[name] for name in LEDGER_FIELDS}
-    line |= {"tta_test": None, "weights": summary["weights"], "trained_on": summary["trained_on"]}
+    line |= {"tta_test": summary.get("tta_test"), "weights": summary["weights"], "trained_on": summary["trained_on"]}
     line |= {name: summary[name] for name in ("seconds", "hardware", "precision", "date", "command")}
     files.append_line(path, json.dumps(line))
 

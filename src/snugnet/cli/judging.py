@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -11,6 +11,9 @@ from rich.table import Table
 from snugnet import units
 from snugnet.cli.console import Data, Json, escape, out, print_json
 from snugnet.errors import GateFailed, UsageError
+
+if TYPE_CHECKING:
+    from snugnet.evaluate.tta import TtaConfig
 
 RunPath = Annotated[Path, typer.Argument(help="A run directory.")]
 RunPaths = Annotated[list[Path], typer.Argument(help="Run directories; that of several seeds stands for all of them.")]
@@ -24,6 +27,9 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory or a shipped file.")],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    tta: Annotated[
+        str | None, typer.Option(help="Several views an image: mirror, mirror_translate, ten_crop or patil25.")
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -35,8 +41,22 @@ def evaluate(
 
     if split not in ("train", "val", "test"):
         raise UsageError(f"--split {split}: must be train, val or test")
-    result = judge(run, split, data)
+    result = judge(run, split, data, _views(tta))
     return print_json(result) if as_json else _print_scores(result, split)
+
+
+def _views(name: str | None) -> TtaConfig | None:
+    from typing import get_args
+
+    from snugnet.evaluate.tta import TtaConfig, TtaName
+    from snugnet.problems import nearest
+
+    if name is None:
+        return None
+    known = get_args(TtaName)
+    if name not in known:
+        raise UsageError(f"--tta {name}: must be one of {', '.join(known)}{nearest(name, known)}")
+    return TtaConfig.parse({"name": name})
 
 
 def compare(
@@ -121,6 +141,12 @@ def _print_scores(result: dict[str, Any], split: str) -> None:
         f"top-5 {units.show_percent(result['top5'])}, loss {result['loss']:.4f}",
         soft_wrap=True,
     )
+    if tta := result["tta"]:
+        out.print(
+            f"with {tta['name']} ({tta['passes']} passes an image); without it "
+            f"{units.show_percent(tta['accuracy_without'])}",
+            soft_wrap=True,
+        )
     out.print(
         f"macro precision {result['macro_precision']:.4f}, recall {result['macro_recall']:.4f}, "
         f"F1 {result['macro_f1']:.4f}, expected calibration error {units.show_percent(result['ece'])}",

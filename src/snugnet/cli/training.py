@@ -287,6 +287,7 @@ def _finish(summaries: list[dict[str, Any]], path: Path, *, record: bool, as_jso
         document: dict[str, Any] = {"run": str(path), **{name: summaries[0][name] for name in RESULT_FIELDS}}
         return print_json(document) if as_json else _print_result(summaries[0], path)
     mean, std = _spread([summary["test"] for summary in summaries])
+    tta_mean, tta_std = _spread([summary.get("tta_test") for summary in summaries])
     paths = [str(path / f"seed-{summary['seed']}") for summary in summaries]
     if as_json:
         return print_json({"runs": paths, "mean": mean, "std": std})
@@ -294,12 +295,16 @@ def _finish(summaries: list[dict[str, Any]], path: Path, *, record: bool, as_jso
         _print_result(summary, Path(each))
     if mean is None:
         return None
-    spread = "" if std is None else f" ± {100 * std:.2f}"
+    views = f"; with {summaries[0]['tta']} {_percent(tta_mean, tta_std)}" if tta_mean is not None else ""
     return out.print(
-        f"[bold]test accuracy {100 * mean:.2f}{spread} %[/] (n={len(summaries)}), {summaries[0]['weights']} weights, "
+        f"[bold]test accuracy {_percent(mean, std)}[/]{views} (n={len(summaries)}), {summaries[0]['weights']} weights, "
         "shipped file",
         soft_wrap=True,
     )
+
+
+def _percent(mean: float, std: float | None) -> str:
+    return f"{100 * mean:.2f}{'' if std is None else f' ± {100 * std:.2f}'} %"
 
 
 def _spread(accuracies: list[float | None]) -> tuple[float | None, float | None]:
@@ -323,5 +328,7 @@ def _print_result(summary: dict[str, Any], path: Path) -> None:
             f"{units.show_seconds(summary['seconds'])}",
             soft_wrap=True,
         )
+    if summary.get("tta_test") is not None:
+        out.print(f"with {summary['tta']}: {units.show_percent(summary['tta_test'])}")
     out.print(f"Report: {path / 'report.html'}", soft_wrap=True, markup=False)
     out.print(f"Next:   snug evaluate {path}  ·  snug compare {path} OTHER_RUN", soft_wrap=True, markup=False)
