@@ -20,6 +20,7 @@ ORDER = [
     "memory environment",
     "recipe",
     "design runs",
+    "lineage",
     "pipeline",
     "judging compare",
     "report",

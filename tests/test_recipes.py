@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import snugnet
-from snugnet import budget, pipeline, recipe
+from snugnet import artifact, budget, lineage, pipeline, recipe
 from snugnet.budget import Budget
 from snugnet.data.config import Normalization
 from snugnet.data.images import DataInfo, Images
@@ -20,6 +21,8 @@ from snugnet.train import loop
 NAMES = recipe.builtin_names()
 
 PUBLISHED = tomllib.loads((Path(__file__).parent / "published.toml").read_text())
+CHILDREN = {name: begun for name in NAMES if (begun := recipe.load(name).experiment.train.init_from)}
+SMALL = ["model.width=0.1", "train.epochs=1", "train.batch_size=4", "train.precision=fp32"]
 OWN = {name for name in NAMES if name.startswith("snugnet/")}
 
 
@@ -67,11 +70,33 @@ def test_a_recipe_over_five_million_carries_no_budget(name):
     assert experiment.expect is None or experiment.expect.params <= 5_000_000 or experiment.budget == Budget()
 
 
+def shapes(model):
+    return {key: value.shape for key, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_a_recipe_begins_with_the_net_of_a_recipe(name):
+    child, parent = recipe.load(name).experiment, recipe.load(CHILDREN[name]).experiment
+    assert shapes(build_meta(child.model)) == shapes(build_meta(parent.model))
+
+
+def shipped_untrained(name, file):
+    """As a training of that recipe ships it."""
+    card = pipeline.planned_card(recipe.load(name, SMALL).experiment)
+    torch.manual_seed(7)
+    artifact.write(file, card, build(card.model))
+    return file
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_trains_two_steps_and_is_judged(name):
+def test_every_recipe_trains_two_steps_and_is_judged(name, tmp_path):
     """At a tenth of its width, on random images."""
-    small = ["model.width=0.1", "train.epochs=1", "train.batch_size=4", "train.precision=fp32"]
-    experiment = recipe.load(name, small).experiment
+    parent, begins_with = tmp_path / "parent.safetensors", []
+    if name in CHILDREN:
+        begins_with = [f"train.init_from={shipped_untrained(CHILDREN[name], parent)}"]
+    experiment = recipe.load(name, SMALL + begins_with).experiment
+    found = lineage.find(experiment)
+    experiment = experiment.model_copy(update={"parent": found and found.parent})
     spec, cpu = experiment.model, torch.device("cpu")
     numbers = torch.Generator().manual_seed(0)
     shape = (8, spec.in_channels, spec.image_size, spec.image_size)
@@ -81,8 +106,9 @@ def test_every_recipe_trains_two_steps_and_is_judged(name):
     data = Splits(
         DataInfo("random", ("x",) * spec.classes, spec.in_channels, spec.image_size), images, images, constants
     )
-    model = build(spec)
+    model = pipeline.initial_model(experiment, data)
     before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert all(torch.equal(value, before[key]) for key, value in (load_file(parent) if found else {}).items())
     train, val = pipeline.loaders(experiment, data, cpu)
     *steps, last = loop.fit(model, train, val, experiment.train, Compute(cpu, "fp32"), None)
     assert len(steps) == 2

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from snugnet import artifact, budget, device, environment, memory
+from snugnet import artifact, budget, device, environment, lineage, memory
 from snugnet.artifact import Card, Shipped
 from snugnet.budget import Budget
 from snugnet.data import augment, download, sources, splits
@@ -24,6 +24,7 @@ from snugnet.errors import Interrupted, OutOfMemory, RecipeError
 from snugnet.evaluate.metrics import Scores, scores
 from snugnet.evaluate.predict import predict
 from snugnet.evaluate.tta import TtaConfig, predict_views
+from snugnet.lineage import Found
 from snugnet.models import resnet, whitening
 from snugnet.recipe import Experiment, Recipe
 from snugnet.runs import Run, require_free
@@ -101,10 +102,12 @@ def start(recipe: Recipe, path: Path, controls: Controls, *, force: bool = False
     """Trains in a new run directory; returns the summary. Raises OverBudget before any pixel is read."""
     require_free(path)
     experiment, cost = prepared(recipe.experiment, force=force)
+    parent = lineage.find(experiment)
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
     data = splits.open_splits(experiment.data, controls.download)
     check_watched(experiment, data)
+    experiment = descended(experiment, parent, data, controls)
     run = Run.create(path, recipe, experiment, environment.describe(compute, experiment.foreign_code))
     return execute(run, data, compute, cost, controls)
 
@@ -122,12 +125,24 @@ def prepared(experiment: Experiment, *, force: bool = False) -> tuple[Experiment
     return experiment.model_copy(update={"model": planned.model}), cost
 
 
+def descended(experiment: Experiment, parent: Found | None, data: Splits, controls: Controls) -> Experiment:
+    """The experiment with its parent in it, once the user was told which it is and what to know of it."""
+    if parent is None:
+        return experiment
+    controls.warn(f"this training begins with the weights of {parent.parent.path}")
+    for doubt in parent.doubts(experiment, data):
+        controls.warn(doubt)
+    return experiment.model_copy(update={"parent": parent.parent})
+
+
 def resume(path: Path, controls: Controls) -> dict[str, Any]:
     """Goes on where a run stopped; the summary of a finished one as it stands."""
     run = Run.open(path)
     if run.is_finished:
         return run.record().summary
     experiment, cost = prepared(run.experiment)
+    if experiment.parent and not run.has_checkpoint:
+        lineage.read(experiment.parent)  # known to be there before the data is opened
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
     if began := environment.changed(run.record().environment, compute, experiment.foreign_code):
@@ -170,9 +185,9 @@ class Clock:
 def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: Clock) -> None:
     """Runs the loop to its last epoch, writing what it yields. Raises Interrupted on a wish to stop."""
     experiment = run.experiment
-    model = initial_model(experiment, data)
     loader, val = loaders(experiment, data, compute.device)
-    state = run.state()
+    state = run.state()  # holds all weights: what the net began with is not asked for again
+    model = resnet.build(experiment.model) if state else initial_model(experiment, data)
     run.rewind(state["epoch"] if state else 0)
     judged = state["history"] if state else []
     best = max((score(each, experiment.train.keep_metric) for each in judged), default=None)
@@ -195,10 +210,12 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
 
 
 def initial_model(experiment: Experiment, data: Splits) -> resnet.ResNet:
-    """The net that a training begins with."""
+    """The net that a training begins with: its parent's weights, frozen filters as well, before any of its own."""
     torch.manual_seed(derived_seed(experiment.seed, "init"))
     model = resnet.build(experiment.model)
-    if experiment.model.whitens:
+    if experiment.parent:
+        model.load_state_dict(lineage.read(experiment.parent).model.state_dict())
+    elif experiment.model.whitens:
         whitening.whiten(model.get_submodule("stem.conv"), normalized_sample(data))
     return model
 
@@ -208,8 +225,10 @@ def sweep_lr(
 ) -> Iterator[range_test.Point]:
     """A learning-rate range test of a recipe: on its training images alone, and nothing is written."""
     experiment, _ = prepared(recipe.experiment, force=force)
+    parent = lineage.find(experiment)
     compute = device.choose(controls.device, experiment.train.precision)
     data = splits.open_splits(experiment.data, controls.download)
+    experiment = descended(experiment, parent, data, controls)
     train_loader, _ = loaders(experiment, data, compute.device)
     with memory_explained(experiment, compute):
         yield from range_test.sweep(initial_model(experiment, data), train_loader, experiment.train, compute, plan)
@@ -327,6 +346,7 @@ def summarize(
         "recipe": experiment.name,
         "recipe_sha256": experiment.sha256,
         "seed": experiment.seed,
+        "parent": experiment.parent.plain() if experiment.parent else None,
         "epochs": experiment.train.epochs,
         "params": shipped.params,
         "macs": cost.macs,

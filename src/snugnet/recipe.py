@@ -49,6 +49,14 @@ class Expect(Frozen):
     epochs: int | None = None  # the expectation holds for this many
 
 
+class Parent(Frozen):
+    """The weights that a run began with: what `train.init_from` was found to mean. Written by a run, never by hand."""
+
+    path: str  # of the shipped file, as it was found
+    sha256: str  # of that file
+    recipe_sha256: str | None = None  # of the experiment that trained it; None of a file without its run
+
+
 class Experiment(Frozen):
     """Everything that determines a run."""
 
@@ -66,6 +74,7 @@ class Experiment(Frozen):
     tta: TtaConfig | None = None  # the test split is judged this way as well
     published: Published | None = None
     expect: Expect | None = None
+    parent: Parent | None = None
 
     @property
     def foreign_code(self) -> list[str]:
@@ -81,8 +90,19 @@ class Experiment(Frozen):
         Of the user's own code it knows import paths and options; environment.json has the fingerprints of the files.
         """
         shaping = (self.model.plain(exclude_defaults=True), self.data.plain(exclude_defaults=True))
-        parts = [*shaping, self.train.plain(exclude_defaults=True, exclude={"log_every"})]
+        parts = [*shaping, self.train.plain(exclude_defaults=True, exclude={"log_every", "init_from"})]
+        if begins_with := self._begins_with:
+            parts.append({"begins_with": begins_with})
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def _begins_with(self) -> str | None:
+        """The experiment that trained the parent. Not its path or seed: seeds of one experiment differ in those, and
+        experiments that went on from different ones must not look the same. Of a file without its run its bytes stand
+        for it; of a parent not yet found, its name."""
+        if self.parent is None:
+            return self.train.init_from
+        return self.parent.recipe_sha256 or self.parent.sha256
 
 
 @dataclass(frozen=True)
@@ -163,6 +183,8 @@ def parse(text: str, where: str, title: str = "", overrides: Sequence[str] = ())
         origins = _moved(origins, path, "--set")
         for table in _tables_around(path):
             places.setdefault(table, "--set")
+    if "parent" in data:
+        raise RecipeError(f"{where}: parent: is written by a run, never by hand; give train.init_from")
     data.setdefault("name", title)
     try:
         experiment = Experiment.parse(data)

@@ -28,6 +28,7 @@ from snugnet.errors import ArtifactError, RunExists, RunLocked
 from snugnet.recipe import Experiment, Recipe
 
 State = dict[str, Any]
+ROOT = Path("runs")  # where runs lie that were given no directory
 _OURS = {"recipe.toml", "environment.json", ".lock"}  # what a run stopped while it was being created may hold
 _GROUP = {"recipe.toml"}  # and a group
 
@@ -111,6 +112,10 @@ class Run:
     @property
     def is_finished(self) -> bool:
         return (self.path / "summary.json").is_file()
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return self._checkpoint("last").exists()
 
     def log(self, line: dict[str, Any]) -> None:
         """Adds an epoch to the metrics."""
@@ -251,6 +256,13 @@ def members(path: Path) -> list[Path]:
     if read_group(path) is None:
         return [path]
     return sorted((entry for entry in path.glob("seed-*") if (entry / "config.json").is_file()), key=_seed_number)
+
+
+def readable(root: Path) -> Iterator[RunRecord]:
+    """The runs in a directory, those in groups of seeds as well; what cannot be read is none."""
+    for config in sorted([*root.glob("*/config.json"), *root.glob("*/seed-*/config.json")]):
+        with contextlib.suppress(ArtifactError):
+            yield read(config.parent)
 
 
 def _seed_number(path: Path) -> int:

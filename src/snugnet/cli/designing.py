@@ -10,7 +10,7 @@ from rich.table import Table
 
 from snugnet import units
 from snugnet.cli.console import Data, Json, Overrides, errors, escape, out, print_json
-from snugnet.cli.display import bar
+from snugnet.cli.display import bar, show_warning
 from snugnet.errors import OverBudget
 
 if TYPE_CHECKING:
@@ -144,6 +144,8 @@ def design(
     counting.check(cost, held_to, "the widest design")  # a window has a floor as well
     headroom = {name: 1 - getattr(cost, name) / limit for name, limit in held_to.limits().items()}
     text = toml_text.document(_as_recipe(found, like, budget))
+    if experiment.train.init_from:
+        show_warning("left train.init_from out; a net of another width cannot begin with those weights")
     if output:
         files.write_text(output, text + "\n")
     if as_json:

@@ -60,7 +60,7 @@ def train(
     loaded = recipes.load(recipe, changes).with_data(data)
     if budget:
         loaded = loaded.with_budget(limits(budget))
-    path = run or runs.free_path(Path("runs"), loaded.experiment.name)
+    path = run or runs.free_path(runs.ROOT, loaded.experiment.name)
     controls = _controls(loaded.experiment, device, stop_after)
     with _stopped_on_time(controls, path, as_json=as_json):
         if seeds is None:
@@ -121,7 +121,7 @@ def demo(as_json: Json = False) -> None:
         f"Takes {escape(loaded.experiment.time)}.",
         soft_wrap=True,
     )
-    path = runs.free_path(Path("runs"), "demo")
+    path = runs.free_path(runs.ROOT, "demo")
     summary = _train_one(loaded, path, _controls(loaded.experiment, "auto", None), force=False)
     if as_json:
         fields = {"run": str(path), "dataset": dataset, "params": summary["params"], "accuracy": summary["test"]}
@@ -201,7 +201,13 @@ def _controls(experiment: Experiment, device_name: str, stop_after: str | None) 
         f"{environment.hardware(compute.device)} · {compute.precision} · torch {environment.torch_version()}",
         soft_wrap=True,
     )
-    return Controls(device=device_name, stopper=Stopper(after_s), started=STARTED)
+    return Controls(
+        device=device_name,
+        stopper=Stopper(after_s),
+        started=STARTED,
+        download=show_download,
+        warn=show_warning,
+    )
 
 
 @contextlib.contextmanager
@@ -221,9 +227,7 @@ def _observed(controls: Controls, experiment: Experiment, path: Path) -> tuple[D
     import dataclasses
 
     display = Display(experiment.train.epochs, f"{experiment.name} · seed {experiment.seed} · {path}")
-    return display, dataclasses.replace(
-        controls, observe=display, planned=show_budget, download=show_download, warn=show_warning
-    )
+    return display, dataclasses.replace(controls, observe=display, planned=show_budget)
 
 
 def _train_one(loaded: LoadedRecipe, path: Path, controls: Controls, *, force: bool) -> dict[str, Any]:
@@ -253,9 +257,12 @@ def _train_seeds(
     import dataclasses
     import time
 
-    from snugnet import pipeline, runs
+    from snugnet import lineage, pipeline, runs
 
-    pipeline.prepared(loaded.experiment, force=force)
+    experiment, _ = pipeline.prepared(loaded.experiment, force=force)
+    for seed in range(experiment.seed, experiment.seed + count):
+        if not (root / f"seed-{seed}" / "config.json").is_file():  # known before the first seed has taken hours
+            lineage.find(experiment.model_copy(update={"seed": seed}))
     runs.create_group(root, loaded, count)
     controls = dataclasses.replace(controls, resumes=root)
     summaries = []

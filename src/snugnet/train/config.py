@@ -31,6 +31,7 @@ class TrainConfig(Frozen):
     """How a net is trained. Epochs and batches as in the papers: an epoch is one pass over the training images."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)]
+    init_from: Annotated[str, Field(min_length=1)] | None = None  # whose weights it begins with, see lineage.py
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 128
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()

@@ -1,0 +1,195 @@
+"""The weights of another run that a training begins with: which file `train.init_from` means, and whether it fits.
+
+The rules stand in docs/recipes.md, and nothing beyond them is tried.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from snugnet import artifact, recipe, runs, toml_text
+from snugnet.artifact import Shipped, shipped_tensors
+from snugnet.data.config import DataConfig, Normalization
+from snugnet.data.splits import Splits
+from snugnet.errors import ArtifactError, RecipeError
+from snugnet.models.resnet import build_meta
+from snugnet.models.spec import ModelSpec
+from snugnet.problems import nearest
+from snugnet.recipe import Experiment, Parent
+from snugnet.runs import RunRecord
+
+MOST_SHOWN = 3
+SIZES = ("in_channels", "image_size", "classes")  # a net takes them from its data
+
+
+@dataclass(frozen=True)
+class Found:
+    """A parent that fits; `trained_on` is None of a file without its run."""
+
+    parent: Parent
+    shipped: Shipped
+    trained_on: DataConfig | None
+
+    def doubts(self, experiment: Experiment, data: Splits) -> Iterator[str]:
+        """What a user should know of going on from these weights. None of it is an error: going on with other data or
+        constants is a way to train, and the shipped file carries its own constants."""
+        path, before, here = self.parent.path, self.shipped.card, data.normalization
+        if (there := _shown(before.normalization)) != _shown(here):
+            yield (
+                f"{path}: learned images normalised by {there}, here it is {_shown(here)}; "
+                "set data.normalize where they should be the same"
+            )
+        if before.classes != data.info.classes:
+            yield f"{path}: its classes are {_some(before.classes)}, here they are {_some(data.info.classes)}"
+        if len(data.val) and self.trained_on is not None and _may_know_val(self.trained_on, experiment.data):
+            yield (
+                f"{path}: may have learned images that are val here, and val accuracy may be too high; "
+                "give both recipes the same data.train_on and data.val_fraction"
+            )
+
+
+def find(experiment: Experiment) -> Found | None:
+    """The parent of a training; None where it begins afresh. Reads no image. Raises RecipeError, ArtifactError."""
+    given = experiment.train.init_from
+    if given is None:
+        return None
+    place = _located(given, experiment.seed)
+    record = None if place.is_file() else runs.read_finished(place)
+    shipped = artifact.read(place if record is None else place / "model.safetensors")
+    _check_fits(shipped, experiment.model)
+    parent = Parent(
+        path=shipped.path.as_posix(),
+        sha256=_sha256(shipped.path),
+        recipe_sha256=None if record is None else record.experiment.sha256,
+    )
+    return Found(parent, shipped, None if record is None else record.experiment.data)
+
+
+def read(parent: Parent) -> Shipped:
+    """Raises ArtifactError where its file is gone, damaged, or not the one that was found."""
+    path, remedy = Path(parent.path), "put that file back, or train again in another directory"
+    if not path.is_file():
+        raise ArtifactError(
+            f"{path}: this run begins with its weights, but it is not there (from {Path.cwd()}); {remedy}"
+        )
+    if (seen := _sha256(path)) != parent.sha256:
+        raise ArtifactError(
+            f"{path}: this run begins with the weights of SHA-256 {parent.sha256[:12]}..., "
+            f"but the file has {seen[:12]}... now; {remedy}"
+        )
+    return artifact.read(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _located(given: str, seed: int) -> Path:
+    """The run directory or the shipped file that is meant."""
+    if given in recipe.builtin_names() or given.endswith(".toml"):
+        return _newest(given, seed)
+    path = Path(given).expanduser()
+    if not path.exists():
+        raise RecipeError(
+            f"train.init_from: {given}: must be a run, a shipped file or a recipe, but there is none of that name"
+            f"{nearest(given, recipe.builtin_names()) or '; `snug recipes` lists the built-in recipes'}"
+        )
+    if not path.is_dir() or runs.read_group(path) is None:
+        return path
+    members = {member.name: member for member in runs.members(path)}
+    if (name := f"seed-{seed}") not in members:
+        raise RecipeError(
+            f"train.init_from: {path}: must hold a run of this training's seed, {name}, but holds "
+            f"{_some(tuple(members)) or 'none'}; train that seed, or name one run, which all seeds then begin with"
+        )
+    return members[name]
+
+
+def _newest(given: str, seed: int) -> Path:
+    """The run of a recipe that finished last. Not of its name alone: a try with fewer epochs is another experiment."""
+    wanted = recipe.load(given).experiment
+    named = [record for record in runs.readable(runs.ROOT) if record.config.get("name") == wanted.name]
+    unfit = {str(record.path): why for record in named if (why := _why_not(record, wanted, seed))}
+    if fit := [record for record in named if str(record.path) not in unfit]:
+        return max(fit, key=lambda record: (record.summary["date"], record.path)).path
+    option = f" --seed {seed}" * (seed != wanted.seed)
+    seen = ", ".join(f"{path} {why}" for path, why in islice(reversed(unfit.items()), MOST_SHOWN))
+    raise RecipeError(
+        f"train.init_from: {given}: needs a finished run of that recipe as it stands, with seed {seed}, in "
+        f"{runs.ROOT}, and there is none{seen and f' ({seen})'}; make it with `snug train {given}{option}`, "
+        "or name another by --set train.init_from=RUN"
+    )
+
+
+def _why_not(record: RunRecord, wanted: Experiment, seed: int) -> str:
+    """ "" for a finished run of the recipe with that seed."""
+    if not record.summary:
+        return "is not finished"
+    try:
+        found = record.experiment
+    except ArtifactError:
+        return "is of another version"
+    if found.seed != seed:
+        return f"has seed {found.seed}"
+    net = wanted.model.model_copy(update={name: getattr(found.model, name) for name in SIZES})
+    fitted = wanted.model_copy(update={"model": net})
+    is_same = found.model_copy(update={"parent": None}).sha256 == fitted.sha256
+    return "" if is_same else "was trained with other values"
+
+
+def _check_fits(shipped: Shipped, spec: ModelSpec) -> None:
+    """Raises RecipeError with the first tensor that differs, and where the two specifications do."""
+    difference = next(_differences(_shapes(shipped.model), _shapes(build_meta(spec))), None)
+    if difference is None:
+        return
+    specs = islice(_differences(shipped.card.model.plain(), spec.plain(), "model"), MOST_SHOWN)
+    raise RecipeError(
+        f"train.init_from: {shipped.path}: must hold the tensors of the net, but {'; '.join((difference, *specs))}; "
+        "give both the same [model], or leave init_from out"
+    )
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in shipped_tensors(model).items()}
+
+
+def _differences(there: Any, here: Any, path: str = "") -> Iterator[str]:
+    """In words, where two trees of plain data differ, in the order of the second."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in here | there:
+            yield from _differences(there.get(key), here.get(key), f"{path}.{key}".removeprefix("."))
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for number, pair in enumerate(zip(there, here, strict=True)):
+            yield from _differences(*pair, f"{path}.{number}")
+    elif there != here:
+        yield f"{path} is {_value(there)} in the file and {_value(here)} here"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "not there"
+    text = str(value) if isinstance(value, tuple) else toml_text.inline(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _may_know_val(before: DataConfig, here: DataConfig) -> bool:
+    """Val is what hashes lowest, and a smaller one lies inside a larger one."""
+    return before.train_on == "all" or before.val_fraction < here.val_fraction
+
+
+def _shown(constants: Normalization) -> str:
+    """As exactly as a shipped file keeps them."""
+    mean, std = (", ".join(f"{value:.6f}" for value in values) for values in (constants.mean, constants.std))
+    return f"mean {mean} and std {std}"
+
+
+def _some(values: tuple[Any, ...]) -> str:
+    return ", ".join(map(str, values[:MOST_SHOWN])) + (", ..." if len(values) > MOST_SHOWN else "")
