@@ -62,7 +62,7 @@ def child(*overrides: str) -> recipe.Recipe:
 
 def of(init_from: str, seed: int = 0) -> Experiment:
     """The child's experiment, made for its data."""
-    return pipeline.affordable(child(f"train.init_from={init_from}", f"seed={seed}").experiment)[0]
+    return pipeline.prepared(child(f"train.init_from={init_from}", f"seed={seed}").experiment)[0]
 
 
 def found(init_from: str, seed: int = 0) -> lineage.Found:
