@@ -351,6 +351,8 @@ def summarize(
         "params": shipped.params,
         "macs": cost.macs,
         "bytes": shipped.size_bytes,
+        "size_mb": cost.size_mb,
+        "peak_activation_bytes": cost.peak_activation_bytes,
         "budget": experiment.budget.plain(exclude_defaults=True),
         "weights": "best" if experiment.train.keep == "best" else weights,
         "epoch": epoch,

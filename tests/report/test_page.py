@@ -7,10 +7,13 @@ import torch
 from PIL import Image
 
 from fakes import CIFAR, record, unfinished
+from small_runs import tiny
+from snugnet import pipeline, runs
 from snugnet.compare import compare
 from snugnet.errors import UsageError
+from snugnet.pipeline import Controls
 from snugnet.report.mistakes import Mistake, Mistakes, confident_mistakes, png
-from snugnet.report.page import write_comparison, write_report
+from snugnet.report.page import run_plots, write_comparison, write_report
 
 EVIL = "<script>alert(1)</script>"
 LAYERS = [
@@ -164,3 +167,19 @@ def test_comparison_page(tmp_path):
     assert "90.50 % ± 0.71" in text
     assert comparison.tests[0].verdict in text
     assert 'data-value="9000"' in text
+
+
+def test_every_measure_of_a_budget_has_its_bar(tmp_path):
+    limits = ["params=5000", "macs=1000000", "bytes=50000", "size_mb=0.5", "peak_activation_bytes=90000"]
+    floors = ["budget.floor={size_mb=0.001}"]  # a window is an upper limit and a floor
+    recipe = tiny("train.epochs=1", *(f"budget.{limit}" for limit in limits), *floors)
+    pipeline.start(recipe, tmp_path / "run", Controls())
+    drawn = {plot.name: plot for plot in run_plots(runs.read(tmp_path / "run"))}
+    for limit in limits:
+        assert limit.partition("=")[0] in drawn["budget"].alt
+
+
+def test_an_older_run_shows_the_measures_that_it_kept():
+    drawn = {plot.name: plot for plot in run_plots(record(budget={"params": 2_000_000, "size_mb": 0.5}))}
+    assert drawn["budget"].alt.startswith("Used of the budget: params ")
+    assert "size_mb" not in drawn["budget"].alt

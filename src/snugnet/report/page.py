@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from snugnet import __version__
+from snugnet.budget import Budget
 from snugnet.compare import Comparison, Record, check_finished
 from snugnet.files import write_text
 from snugnet.report import plots
@@ -62,8 +63,9 @@ def scored_split(record: Record) -> str | None:
 def run_plots(record: Record) -> Iterator[Plot]:
     """All pictures that the run has the numbers for."""
     summary, metrics = record.summary, record.metrics
-    if summary["budget"]:
-        yield plots.budget_bars(summary, summary["budget"])
+    limits = Budget.parse(summary["budget"]).limits()
+    if measured := {name: limit for name, limit in limits.items() if name in summary}:  # older runs keep fewer
+        yield plots.budget_bars(summary, measured)
     if metrics:
         yield plots.loss_curves(metrics)
         yield plots.lr_curve(metrics)

@@ -144,17 +144,24 @@ def class_accuracy(per_class: Sequence[Mapping[str, Any]]) -> Plot:
     return Plot("classes", f"Accuracy by class, {worst}", figure_of(ax))
 
 
+def measure(name: str, value: float) -> str:
+    """Of a budget, short enough for a picture."""
+    if name == "size_mb":
+        return f"{value:.4f} MB"
+    return show_bytes(value) if name.endswith("bytes") else show_count(value)
+
+
 @drawn
 def budget_bars(used: Mapping[str, float], allowed: Mapping[str, float]) -> Plot:
     """A bar for each limit, in percent of it."""
     ax = axes(320, 36 + 36 * len(allowed))
     shares = [used[name] / limit for name, limit in allowed.items()]
     for place, (name, limit) in enumerate(allowed.items()):
-        share, show = shares[place], show_bytes if name.endswith("bytes") else show_count
+        share = shares[place]
         ax.barh(place, 1, color=GRID, height=0.4)
         ax.barh(place, share, color=BLUE if share <= 1 else ORANGE, height=0.4)
         ax.plot([1, 1], [place - 0.28, place + 0.28], color=INK)
-        text = f"{name}: {show(used[name])} of {show(limit)} ({show_percent(share, 1)})"
+        text = f"{name}: {measure(name, used[name])} of {measure(name, limit)} ({show_percent(share, 1)})"
         ax.text(0, place - 0.3, text, va="bottom")
     ax.set_ylim(len(allowed) - 0.6, -0.9)
     ax.set_xlim(0, max(1.005, *shares))
