@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from snugnet import environment
@@ -19,3 +20,15 @@ def test_a_change_that_changes_numbers_is_named():
     threads = torch.get_num_threads()
     words = f"it began with precision bf16, threads 99 and goes on with precision fp32, threads {threads}"
     assert environment.changed(before, HERE) == words
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["/somewhere/bin/snug", "train", "a b.toml"], "snug train 'a b.toml'"),
+        (["/somewhere/snugnet/__main__.py", "train", "x"], "python -m snugnet train x"),
+    ],
+)
+def test_a_command_line_can_be_typed_again(monkeypatch, argv, line):
+    monkeypatch.setattr("sys.argv", argv)
+    assert environment.command_line() == line
