@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from snugnet import environment
@@ -25,3 +26,15 @@ def test_a_record_from_before_foreign_code_was_kept_has_none():
     before = environment.describe(HERE)
     del before["foreign_code"]
     assert environment.changed(before, HERE) == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["/somewhere/bin/snug", "train", "a b.toml"], "snug train 'a b.toml'"),
+        (["/somewhere/snugnet/__main__.py", "train", "x"], "python -m snugnet train x"),
+    ],
+)
+def test_a_command_line_can_be_typed_again(monkeypatch, argv, line):
+    monkeypatch.setattr("sys.argv", argv)
+    assert environment.command_line() == line

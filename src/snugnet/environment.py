@@ -62,8 +62,10 @@ def hardware(device: torch.device) -> str:
 
 
 def command_line() -> str:
-    """As it can be typed again."""
-    return shlex.join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
+    """As it can be typed again; `python -m snugnet` has the name of a file there."""
+    name = Path(sys.argv[0]).name
+    program = ["python", "-m", "snugnet"] if name == "__main__.py" else [name or "python"]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def changed(before: dict[str, Any], compute: Compute, code: Sequence[str] = ()) -> str:
