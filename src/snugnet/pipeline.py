@@ -295,6 +295,7 @@ def summarize(
         "params": shipped.params,
         "macs": cost.macs,
         "bytes": shipped.size_bytes,
+        "size_mb": cost.size_mb,
         "budget": experiment.budget.plain(exclude_defaults=True),
         "weights": "best" if experiment.train.keep == "best" else weights,
         "epoch": epoch,
