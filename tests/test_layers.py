@@ -20,6 +20,7 @@ ORDER = [
     "recipe",
     "design runs",
     "pipeline",
+    "ship",
     "judging compare",
     "report",
     "cli __main__",
