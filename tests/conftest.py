@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from command import snug
+from snugnet.ship import bench
 
 torch.set_num_threads(1)  # bitwise claims hold for one number of threads; tiny nets are fastest with one
 
@@ -27,3 +28,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("SNUG_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def quick_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timings without a second of warm-up."""
+
+    class Quick(bench.Protocol):
+        warmup_s: float = 0.01
+
+    monkeypatch.setattr(bench, "Protocol", Quick)

@@ -22,6 +22,7 @@ ORDER = [
     "design runs",
     "lineage",
     "pipeline",
+    "ship",
     "judging compare",
     "report",
     "cli __main__",

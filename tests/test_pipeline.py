@@ -81,7 +81,7 @@ def test_exactly_at_the_budget_trains(tmp_path: Path):
     cost = budget.price(pipeline.planned_card(tiny().experiment))
     limits = (f"budget.params={cost.params}", f"budget.bytes={cost.bytes_fp32}")
     summary = pipeline.start(tiny(*limits, "train.epochs=1"), tmp_path / "run", Controls())
-    assert (summary["params"], summary["bytes"]) == (cost.params, cost.bytes_fp32)
+    assert (summary["params"], summary["bytes"], summary["size_mb"]) == (cost.params, cost.bytes_fp32, cost.size_mb)
     assert summary["bytes"] == (tmp_path / "run" / "model.safetensors").stat().st_size
 
 

@@ -51,9 +51,25 @@ def test_every_recipe_is_priced_and_fits_its_own_budget(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_paper_prints_gates_nothing(name):
     plain = recipe.load(name).experiment
-    lied = recipe.load(name, ["published.accuracy=0.01", 'published.params="3"'])
+    lies = ["accuracy=0.01", 'params="3"', "ms=0.1", "size_mb=0.1", "train_accuracy=0.1"]
+    lied = recipe.load(name, [f"published.{lie}" for lie in lies])
     assert lied.experiment.sha256 == plain.sha256
     assert lied.experiment.model_copy(update={"published": None}) == plain.model_copy(update={"published": None})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_printed_size_is_what_we_count(name):
+    """To the digits that are printed."""
+    loaded = recipe.load(name).experiment
+    if loaded.published and (printed := loaded.published.size_mb):
+        digits = len(str(printed).partition(".")[2])
+        assert round(budget.price(pipeline.planned_card(loaded)).size_mb, digits) == printed
+
+
+def test_what_tu24_prints_is_in_its_fields():
+    for name in (name for name in NAMES if name.startswith("tu24/") and "delay" not in name):
+        printed = recipe.load(name).experiment.published.plain()
+        assert printed.keys() == {"accuracy", "train_accuracy", "params", "size_mb", "ms", "note"}
 
 
 @pytest.mark.parametrize("variant", PUBLISHED["variants"], ids=lambda variant: variant["recipe"])

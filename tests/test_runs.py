@@ -24,6 +24,7 @@ LEDGER = [
     "params",
     "macs",
     "bytes",
+    "size_mb",
     "val",
     "test",
     "tta_test",

@@ -72,15 +72,20 @@ def choose(device: str, precision: str) -> Compute:
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
+def threads(count: int) -> Iterator[None]:
+    """So many threads for each operation on the CPU, and those of before again behind it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def one_thread() -> contextlib.AbstractContextManager[None]:
     """For hundreds of operations too short to share: each would wait for every thread to be given a core.
 
     Measured with AutoAugment, crop, flip and perspective on 512 CIFAR images, two cores: where other processes want
     them too, 1,600 ms with two threads and 25 ms with one; where nothing else runs, 11 ms with two.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return threads(1)

@@ -34,7 +34,10 @@ class Published(Frozen):
     """What a paper prints. Gates nothing."""
 
     accuracy: Fraction | None = None
+    train_accuracy: Fraction | None = None
     params: str | None = None  # as printed
+    size_mb: Annotated[float, Field(gt=0)] | None = None
+    ms: Annotated[float, Field(gt=0)] | None = None  # an image, on the paper's machine
     note: str | None = None
 
 

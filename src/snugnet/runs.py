@@ -270,6 +270,7 @@ def _seed_number(path: Path) -> int:
 
 
 LEDGER_FIELDS = ("recipe", "recipe_sha256", "commit", "seed", "epochs", "params", "macs", "bytes", "val", "test")
+NOT_IN_ALL = ("size_mb", "p50_ms", "latency")  # older runs have no size, and only a timed one has a latency
 
 
 def record_in_ledger(path: Path, summary: dict[str, Any]) -> None:
@@ -277,6 +278,7 @@ def record_in_ledger(path: Path, summary: dict[str, Any]) -> None:
     line = {name: summary[name] for name in LEDGER_FIELDS}
     line |= {"tta_test": summary.get("tta_test"), "weights": summary["weights"], "trained_on": summary["trained_on"]}
     line |= {name: summary[name] for name in ("seconds", "hardware", "precision", "date", "command")}
+    line |= {name: summary[name] for name in NOT_IN_ALL if name in summary}
     files.append_line(path, json.dumps(line))
 
 

@@ -16,6 +16,8 @@ TRAIN = {"run", "params", "bytes", "val", "test", "seconds"}
 LEDGER = {*runs.LEDGER_FIELDS, "tta_test", "seconds", "hardware", "date", "command"}
 PLAN = {"params", "macs", "size_mb", "bytes_fp32", "bytes_int8", "peak_activation_bytes", "fits", "layers"}
 
+BENCH = {"p50_ms", "p90_ms", "p99_ms", "threads", "batch", "backend"}
+
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
@@ -239,6 +241,26 @@ def test_lr_find(tmp_path: Path):
 def test_lr_find_of_a_range_that_cannot_be_meant(options: str, words: str, tmp_path: Path):
     fails(snug(f"lr-find snugnet/digits {options}"), 2, words)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick_bench")
+def test_bench(finished: Path):
+    answer = snug(f"bench {finished} --windows 2 --window-s 0.01 --batch 2 --json")
+    assert answer.code == 0, answer.err
+    assert answer.json.keys() >= BENCH
+    expected = {"threads": 1, "batch": 2, "backend": "torch", "windows": 2, "window_s": 0.01, "device": "cpu"}
+    assert {name: answer.json[name] for name in expected} == expected
+    assert (answer.json["params"], answer.json["bytes"]) == (19_706, 83_176)
+    assert answer.json["p50_ms"] == pytest.approx(sum(answer.json["windows_ms"]) / 2, abs=1e-4)
+    assert set(answer.json["ways_ms"]) == {"channels-first", "channels-last"}
+
+
+@pytest.mark.usefixtures("quick_bench")
+def test_bench_of_several_is_a_list(finished: Path):
+    file = finished / "model.safetensors"
+    answer = snug(f"bench {finished} {file} --windows 2 --window-s 0.01 --json")
+    assert [each["path"] for each in answer.json] == [str(finished), str(file)]
+    assert [each["test"] for each in answer.json] == [runs.read(finished).summary["test"], None]
 
 
 def test_data_check_and_show(tmp_path: Path):

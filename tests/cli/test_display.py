@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.console import Console
 from command import snug
 from snugnet.cli import console, display
 from snugnet.cli.display import Display
+from snugnet.ship.bench import Window
 from snugnet.train.loop import Epoch, Step
 
 
@@ -95,6 +97,31 @@ def test_what_is_left_is_estimated_from_what_was_watched(monkeypatch: pytest.Mon
     now = 60.0
     shown._first_done = 4.0
     assert shown._left(6.0) == "2 min 00 s"
+
+
+def windows(planned_s: float, files: int = 1) -> None:
+    with display.show_windows(files, planned_s) as show:
+        show(Window(Path("runs/[a]"), 1, 5, 0.3124))
+
+
+def test_a_plain_line_a_window(capsys: pytest.CaptureFixture[str]):
+    windows(104.0, files=2)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "timing 2 files: 1 min 44 s"
+    assert second == "runs/[a]  window 1/5  0.312 ms  1 min 34 s left"
+
+
+def test_a_short_timing_is_silent(capsys: pytest.CaptureFixture[str]):
+    windows(2.0)
+    assert capsys.readouterr().err == ""
+    windows(2.01)
+    assert capsys.readouterr().err.startswith("timing 1 file: 2 s\n")
+
+
+def test_a_window_is_redrawn_on_a_terminal(terminal: io.StringIO):
+    windows(52.0)
+    assert "runs/[a]  window 1/5  0.312 ms  42 s left" in terminal.getvalue()
+    assert terminal.getvalue().count("\x1b[?25h") == 1
 
 
 def test_a_user_s_text_is_no_markup():

@@ -2,23 +2,10 @@ import json
 
 import pytest
 
+from made_up import LINE, body, entry
 from snugnet.errors import DataError
-from snugnet.report.ledger import Entry, read_ledger, render_blocks
-
-LINE = {
-    "recipe": "snugnet/tiny", "recipe_sha256": "ab", "commit": "c0ffee", "seed": 0, "epochs": 10, "params": 137_000,
-    "macs": 20_500_000, "bytes": 548_000, "weights": "last", "val": 0.9, "test": 0.91, "tta_test": None,
-    "seconds": 100.0, "hardware": "2 cores", "date": "2026-11-20", "command": "snug train snugnet/tiny",
-}  # fmt: skip
-
-
-def entry(**changes):
-    return Entry.parse({**LINE, **changes})
-
-
-def body(name, *entries):
-    lines = render_blocks(f"<!-- ledger: {name} -->\nold\n<!-- /ledger -->\n", entries).splitlines()
-    return lines[1:-1]
+from snugnet.report.ledger import read_ledger
+from snugnet.runs import record_in_ledger
 
 
 def test_a_row_is_the_mean_and_spread_of_its_seeds():
@@ -52,54 +39,18 @@ def test_a_bar_in_a_name_does_not_break_the_table():
     assert r"2 \| 4 cores" in body("all", entry(hardware="2 | 4 cores"))[2]
 
 
-def test_a_pattern_selects_recipes():
-    assert len(body("snugnet/*", entry(), entry(recipe="tu24/alpha"))) == 3
-    assert body("all") == ["No run is recorded yet."]
-
-
-def test_text_outside_the_blocks_stays_and_rendering_is_stable():
-    text = "# Title\n\n<!-- ledger: all -->\n<!-- /ledger -->\nend without a newline"
-    once = render_blocks(text, [entry()])
-    assert once.startswith("# Title\n\n<!-- ledger: all -->\n| recipe ")
-    assert once.endswith("<!-- /ledger -->\nend without a newline")
-    assert render_blocks(once, [entry()]) == once
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (
-            "\n<!-- ledger: all -->\n",
-            "README.md:2: the ledger block is not closed: write `<!-- /ledger -->` below it",
-        ),
-        (
-            "<!-- ledger: all -->\n<!-- ledger: all -->\n<!-- /ledger -->\n",
-            "README.md:1: the ledger block is not closed: write `<!-- /ledger -->` below it",
-        ),
-        (
-            "<!-- /ledger -->\n",
-            "README.md:1: `<!-- /ledger -->` closes nothing: write `<!-- ledger: NAME -->` above it",
-        ),
-        (
-            "<!-- ledger: resnet/* -->\n<!-- /ledger -->\n",
-            "README.md:1: no recorded recipe matches `resnet/*`: use `all` or one of snugnet/tiny",
-        ),
-        (
-            "<!-- ledger all -->\n",
-            "README.md:1: a marker must be `<!-- ledger: NAME -->`; got `<!-- ledger all -->`: mend it",
-        ),
-    ],
-)
-def test_markers_that_cannot_be_filled(text, words):
-    with pytest.raises(DataError) as caught:
-        render_blocks(text, [entry()])
-    assert str(caught.value) == words
-
-
 def test_read_back(tmp_path):
     path = tmp_path / "ledger.jsonl"
     path.write_text(f"{json.dumps(LINE)}\n{json.dumps({**LINE, 'seed': 1})}\n")
     assert read_ledger(path) == [entry(), entry(seed=1)]
+    assert (entry().size_mb, entry().p50_ms, entry().latency) == (None, None, "")  # lines from before there were any
+
+
+def test_a_line_is_read_back_as_it_was_written(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    measured = {"size_mb": 0.521751, "p50_ms": 0.312, "latency": "batch 1"}
+    record_in_ledger(path, {**LINE, **measured, "precision": "fp32", "trained_on": "all"})
+    assert read_ledger(path) == [entry(**measured, precision="fp32", trained_on="all")]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,10 +18,12 @@ from snugnet.cli.console import errors, escape, is_live
 
 if TYPE_CHECKING:
     from snugnet.budget import Budget, Cost
+    from snugnet.ship.bench import Window
     from snugnet.train.loop import Epoch, Step
 
 SHOWN_EPOCHS = 12
 REDRAW_S = 0.5
+SILENT_S = 2.0  # what takes no longer is not announced
 PIECE_BYTES = 2**20  # about what a download reports at once
 
 
@@ -48,6 +53,32 @@ def show_download(received: int, total: int) -> None:
     tenth = total // 10
     if tenth and (received // tenth) > ((received - PIECE_BYTES) // tenth):
         errors.print(f"downloading: {units.show_bytes(received)} of {units.show_bytes(total)}")
+
+
+@contextlib.contextmanager
+def show_windows(files: int, planned_s: float) -> Iterator[Callable[[Window], None]]:
+    """Says how long a timing takes and shows each window: a line redrawn on a terminal, else one of its own.
+
+    A short timing is silent. Nothing is drawn while a window lasts.
+    """
+    if planned_s <= SILENT_S:
+        yield lambda window: None
+        return
+    errors.print(f"timing {files} file{'s' if files > 1 else ''}: {units.show_seconds(planned_s)}")
+    numbers = itertools.count(1)
+    live = Live(console=errors, auto_refresh=False, transient=True) if is_live() else None
+
+    def show(window: Window) -> None:
+        left = units.show_seconds(planned_s * (1 - next(numbers) / (files * window.windows)))
+        done = f"window {window.number}/{window.windows}  {window.median_ms:.3f} ms  {left} left"
+        line = f"{escape(window.path)}  {done}"
+        if live:
+            live.update(line, refresh=True)
+        else:
+            errors.print(line, soft_wrap=True)
+
+    with live or contextlib.nullcontext():
+        yield show
 
 
 class Display:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import snugnet
-from snugnet.cli import data, designing, judging, machine, training
+from snugnet.cli import data, designing, judging, machine, shipping, training
 from snugnet.cli.console import errors, escape
 from snugnet.errors import SnugError, StorageError
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (machine, designing, training, judging, data):
+for module in (machine, designing, training, judging, shipping, data):
     module.register(app)
 
 

@@ -1,14 +1,8 @@
-"""results/ledger.jsonl, a line a recorded run, and the Markdown tables made from it.
-
-A document shows a table between `<!-- ledger: NAME -->` and `<!-- /ledger -->`, each on a line of its own; NAME is
-`all` or a pattern over recipe names, such as `snugnet/*`.
-"""
+"""results/ledger.jsonl, a line a recorded run, and the Markdown table of it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,8 +13,6 @@ from snugnet.config import Frozen
 from snugnet.errors import DataError
 from snugnet.units import show_bytes, show_count, show_seconds
 
-OPENING = re.compile(r"<!-- ledger: (\S+) -->")
-CLOSING = "<!-- /ledger -->"
 HEAD = "| recipe | epochs | n | test accuracy, % | parameters | bytes | MACs | time | hardware | date |"
 RULE = "|---|--:|--:|--:|--:|--:|--:|--:|---|---|"
 
@@ -46,6 +38,9 @@ class Entry(Frozen):
     trained_on: str = "train"
     date: str
     command: str
+    size_mb: float | None = None  # tu24's formula
+    p50_ms: float | None = None  # of one image, as `snug bench --record` measured it
+    latency: str = ""  # by which protocol
 
 
 def read_ledger(path: Path) -> list[Entry]:
@@ -66,68 +61,46 @@ def read_line(line: str, place: str) -> Entry:
         raise DataError(f"{place}: {what}: {first['msg']}: restore the line from version control") from error
 
 
-def render_blocks(text: str, ledger: Sequence[Entry], document: str = "README.md") -> str:
-    """`text` with every block filled anew. Raises DataError for a block unclosed or without a recorded recipe."""
-    out: list[str] = []
-    opened = 0
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        if match := OPENING.fullmatch(line.strip()):
-            if opened:
-                raise unclosed(document, opened)
-            opened = number
-            out += [line, table(ledger, match[1], f"{document}:{number}")]
-        elif line.strip() == CLOSING:
-            if not opened:
-                raise DataError(
-                    f"{document}:{number}: `{CLOSING}` closes nothing: write `<!-- ledger: NAME -->` above it"
-                )
-            opened = 0
-            out.append(line)
-        elif "<!-- ledger" in line:
-            raise DataError(
-                f"{document}:{number}: a marker must be `<!-- ledger: NAME -->`; got `{line.strip()}`: mend it"
-            )
-        elif not opened:
-            out.append(line)
-    if opened:
-        raise unclosed(document, opened)
-    return "".join(out)
-
-
-def unclosed(document: str, number: int) -> DataError:
-    return DataError(f"{document}:{number}: the ledger block is not closed: write `{CLOSING}` below it")
-
-
-def table(ledger: Sequence[Entry], name: str, place: str) -> str:
+def table(entries: Sequence[Entry]) -> str:
     """A row a recipe, its text, epochs and hardware: the seeds' mean and sample standard deviation."""
-    entries = [entry for entry in ledger if name == "all" or fnmatchcase(entry.recipe, name)]
-    if not entries and name != "all":
-        known = ", ".join(sorted({entry.recipe for entry in ledger})) or "none yet"
-        raise DataError(f"{place}: no recorded recipe matches `{name}`: use `all` or one of {known}")
-    ordered = sorted(entries, key=identity)
-    rows = [row(list(group)) for _, group in groupby(ordered, key=identity)]
-    return "\n".join([HEAD, RULE, *rows]) + "\n" if rows else "No run is recorded yet.\n"
+    return "\n".join([HEAD, RULE, *(table_line(row(runs)) for runs in rows(entries))]) + "\n"
+
+
+def table_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def rows(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """The runs of each row. A seed recorded twice counts by its later line."""
+    groups = groupby(sorted(entries, key=identity), key=identity)
+    return [list({entry.seed: entry for entry in group}.values()) for _, group in groups]
 
 
 def identity(entry: Entry) -> tuple[str, int, str, str]:
     return entry.recipe, entry.epochs, entry.recipe_sha256, entry.hardware
 
 
-def row(entries: Iterable[Entry]) -> str:
-    """A seed recorded twice counts by its later line."""
-    runs = list({entry.seed: entry for entry in entries}.values())
+def row(runs: Sequence[Entry]) -> Sequence[str]:
     last = max(runs, key=lambda run: run.date)
-    cells = (
+    return (
         f"`{last.recipe}`", str(last.epochs), str(len(runs)), accuracy(runs), show_count(last.params),
-        show_bytes(last.bytes), show_count(last.macs), show_seconds(fmean(run.seconds for run in runs)), last.hardware,
-        last.date[:10],
+        show_bytes(last.bytes), show_count(last.macs), mean_time(runs), last.hardware, last.date[:10],
     )  # fmt: skip
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def mean_time(runs: Sequence[Entry]) -> str:
+    return show_seconds(fmean(run.seconds for run in runs))
+
+
+def percents(runs: Sequence[Entry]) -> list[float]:
+    """Test accuracies; none where a run was not tested."""
+    values = [100 * run.test for run in runs if run.test is not None]
+    return values if len(values) == len(runs) else []
 
 
 def accuracy(runs: Sequence[Entry]) -> str:
     """Percent; a dash where a run was not tested."""
-    values = [100 * run.test for run in runs if run.test is not None]
-    if len(values) < len(runs):
+    values = percents(runs)
+    if not values:
         return "–"
     return f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

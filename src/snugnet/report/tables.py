@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from snugnet import files
-from snugnet.report.ledger import read_ledger, render_blocks
+from snugnet.report.ledger import read_ledger
+from snugnet.report.markers import render_blocks
 
 LEDGER = Path("results/ledger.jsonl")
 DOCUMENTS = (Path("README.md"), Path("results/README.md"))

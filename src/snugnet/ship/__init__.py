@@ -1,0 +1,1 @@
+"""What happens to a finished run: how fast its net is."""

@@ -1,0 +1,239 @@
+"""How long a shipped net takes on this machine, by a stated protocol; docs/bench.md says it all.
+
+A backend turns a file into a `Net`; everything after that is the same for each. torch is the only one.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from snugnet import artifact, budget, environment, memory, runs
+from snugnet.artifact import Card, Shipped
+from snugnet.config import Frozen
+from snugnet.device import threads
+from snugnet.errors import OutOfMemory
+from snugnet.units import show_bytes
+
+LAYOUTS = {"channels-first": torch.contiguous_format, "channels-last": torch.channels_last}
+DISTURBED = 1.25  # p90 over the fastest window: beyond this other work ran beside; quiet, it is about 1.1
+
+Positive = Annotated[float, Field(gt=0)]
+Natural = Annotated[int, Field(ge=1)]
+
+
+class Protocol(Frozen):
+    """The defaults are those of MLPerf Tiny, on one thread."""
+
+    batch: Natural = 1
+    threads: Natural = 1
+    warmup_s: Positive = 1.0  # of each way to run a net
+    windows: Natural = 5
+    window_s: Positive = 10.0  # of each window, at least
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to run a net: `infer` takes the batch that lies ready, and returns once the answer is there."""
+
+    name: str
+    infer: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Net:
+    """A file that is ready to be timed. Of its ways the fastest counts."""
+
+    path: Path  # as the user gave it: a run or a file
+    backend: str
+    version: str
+    how: str  # in words
+    device: str
+    hardware: str
+    size_bytes: int
+    params: int
+    test: float | None  # accuracy of this very file, where a run says it
+    ways: tuple[Way, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window that has ended: its number of all that there are, and the median of its inferences."""
+
+    path: Path
+    number: int
+    windows: int
+    median_ms: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """`p50_ms` is the median of the windows' medians; p90 and p99 are over all single inferences."""
+
+    net: Net
+    protocol: Protocol
+    ways_ms: dict[str, float]  # the fastest inference of each in the warm-up
+    way: str
+    windows_ms: tuple[float, ...]
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    inferences: int
+
+    @property
+    def images_per_second(self) -> float:
+        return 1000 * self.protocol.batch / self.p50_ms
+
+    @property
+    def is_disturbed(self) -> bool:
+        return self.p90_ms > DISTURBED * min(self.windows_ms)
+
+    @property
+    def words(self) -> str:
+        """The protocol in a line."""
+        net, protocol = self.net, self.protocol
+        count = f"{protocol.threads} thread{'s' if protocol.threads > 1 else ''}"
+        place = f"{count if net.device == 'cpu' else net.device} on {net.hardware}"
+        version = net.version.partition("+")[0]
+        windows = f"median of {protocol.windows} x {protocol.window_s:g} s"
+        return f"batch {protocol.batch}, {place}, {net.backend} {version}, {windows}"
+
+    @property
+    def text(self) -> str:
+        """What stands beside the number in the ledger."""
+        return self.words + (", other work beside it" if self.is_disturbed else "")
+
+    def plain(self) -> dict[str, Any]:
+        names = ("p50_ms", "p90_ms", "p99_ms", "images_per_second", "windows_ms", "inferences", "way", "ways_ms")
+        of_net = ("backend", "version", "how", "device", "hardware", "params", "test")
+        return {
+            "path": str(self.net.path),
+            **{name: getattr(self, name) for name in names},
+            **self.protocol.plain(),
+            **{name: getattr(self.net, name) for name in of_net},
+            "bytes": self.net.size_bytes,
+            "disturbed": self.is_disturbed,
+            "latency": self.text,
+        }
+
+
+def opened(path: Path) -> tuple[Path, dict[str, Any]]:
+    """The shipped file of a run and its summary; a file as it is, without one. Raises ArtifactError."""
+    if not path.is_dir():
+        return path, {}
+    return path / "model.safetensors", runs.read_finished(path).summary
+
+
+def torch_net(path: Path, protocol: Protocol, where: torch.device) -> Net:
+    """The net of a run or a file, read back, in both memory layouts. Raises ArtifactError, OutOfMemory."""
+    file, summary = opened(path)
+    shipped = artifact.read(file)
+    check_memory(path, shipped.card, protocol.batch, where)
+    spec = shipped.card.model
+    shape = (protocol.batch, spec.in_channels, spec.image_size, spec.image_size)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return Net(
+        path=path,
+        backend="torch",
+        version=environment.torch_version(),
+        how="the shipped file as read back, fp32, layer by layer: nothing is folded, fused or compiled",
+        device=str(where),
+        hardware=environment.hardware(where) if where.type == "cuda" else environment.cpu_name(),
+        size_bytes=shipped.size_bytes,
+        params=shipped.params,
+        test=summary["test"] if summary else None,
+        ways=tuple(torch_way(name, shipped, noise.to(where)) for name in LAYOUTS),
+    )
+
+
+def check_memory(path: Path, card: Card, batch: int, where: torch.device) -> None:
+    needed = batch * int(budget.measure(card, "peak_activation_bytes"))
+    if needed > (free := memory.available_bytes(where)):
+        raise OutOfMemory(
+            f"{path}: --batch {batch} takes about {show_bytes(needed)} of memory, and {show_bytes(free)} are free; "
+            "give a smaller one"
+        )
+
+
+def torch_way(name: str, shipped: Shipped, images: Tensor) -> Way:
+    """The answer is there when it has come back from the device."""
+    laid_out = images.to(memory_format=LAYOUTS[name])
+    model = copy.deepcopy(shipped.model).to(images.device, memory_format=LAYOUTS[name])  # type: ignore[call-overload]
+    return Way(name, lambda: model(laid_out).cpu())
+
+
+def planned_s(nets: Sequence[Net], protocol: Protocol) -> float:
+    """How long it will take to time them."""
+    return sum(len(net.ways) * protocol.warmup_s + protocol.windows * protocol.window_s for net in nets)
+
+
+def measure(
+    net: Net, protocol: Protocol, observe: Callable[[Window], None], clock: Callable[[], float] = time.perf_counter
+) -> Latency:
+    """Warms every way up, and times the one that was fastest."""
+    with threads(protocol.threads), torch.inference_mode():
+        warm = {way: min(window(way.infer, protocol.warmup_s, clock)) for way in net.ways}
+        way = min(warm, key=lambda way: warm[way])
+        windows = []
+        for number in range(1, protocol.windows + 1):
+            windows.append(window(way.infer, protocol.window_s, clock))
+            observe(Window(net.path, number, protocol.windows, 1000 * median(windows[-1])))
+    medians = [median(times) for times in windows]
+    return Latency(
+        net=net,
+        protocol=protocol,
+        ways_ms={way.name: milliseconds(fastest) for way, fastest in warm.items()},
+        way=way.name,
+        windows_ms=tuple(milliseconds(each) for each in medians),
+        p50_ms=milliseconds(median(medians)),
+        p90_ms=milliseconds(quantile(windows, 0.90)),
+        p99_ms=milliseconds(quantile(windows, 0.99)),
+        inferences=sum(map(len, windows)),
+    )
+
+
+def window(infer: Callable[[], object], least_s: float, clock: Callable[[], float]) -> list[float]:
+    """Seconds of each inference, one behind the other until `least_s` have passed; at least one."""
+    times: list[float] = []
+    started = before = clock()
+    while not times or before - started < least_s:
+        infer()
+        after = clock()
+        times.append(after - before)
+        before = after
+    return times
+
+
+def quantile(windows: Sequence[Sequence[float]], share: float) -> float:
+    """The least time that a share of all single inferences does not exceed.
+
+    Windows weigh alike, however many inferences they hold: else one quiet window of a busy machine outnumbers four slow
+    ones, and p90 falls below the median of the windows.
+    """
+    weighted = sorted((time, 1 / len(times) / len(windows)) for times in windows for time in times)
+    passed = 0.0
+    for time_s, weight in weighted:
+        passed += weight
+        if passed >= share - 1e-9:  # sums of weights are rounded
+            return time_s
+    return weighted[-1][0]
+
+
+def milliseconds(seconds: float) -> float:
+    return round(1000 * seconds, 4)
+
+
+def record_in(ledger: Path, latency: Latency) -> None:
+    """Adds the line of the timed run again, with its latency. Raises ArtifactError, StorageError."""
+    file, summary = opened(latency.net.path)
+    size_mb = budget.measure(artifact.read(file).card, "size_mb")
+    runs.record_in_ledger(ledger, {**summary, "size_mb": size_mb, "p50_ms": latency.p50_ms, "latency": latency.text})

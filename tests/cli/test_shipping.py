@@ -1,0 +1,136 @@
+"""`snug bench`: what it prints, records and refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command import fails, snug
+from snugnet import runs
+from snugnet.report.ledger import read_ledger
+from snugnet.ship import bench
+from snugnet.ship.bench import Latency, Net, measure
+
+pytestmark = pytest.mark.usefixtures("quick_bench")
+QUICK = "--windows 2 --window-s 0.01"
+
+
+def test_in_words(finished: Path):
+    answer = snug(f"bench {finished} {QUICK}")
+    assert "timing" not in answer.err
+    for words in (
+        "p50, ms",
+        "images/s",
+        "83.2 kB",
+        "19.7k",
+        "batch 1, 1 thread on ",
+        "median of 2 x 0.01 s after ",
+    ):
+        assert words in answer.out
+    assert "nothing is folded, fused or compiled\n" in answer.out
+    assert "is not timed\n" in answer.out
+
+
+def test_a_group_is_all_of_its_seeds(finished: Path, elsewhere: Path):
+    group = elsewhere / "group"
+    for seed in (0, 1):
+        shutil.copytree(finished, group / f"seed-{seed}")
+    config = json.loads((finished / "config.json").read_text())
+    (group / "seeds.json").write_text(json.dumps({"seeds": 2, "experiment": config}))
+    (group / "recipe.toml").write_text("")
+    answer = snug(f"bench group {QUICK} --json")
+    assert [each["path"] for each in answer.json] == ["group/seed-0", "group/seed-1"]
+
+
+def test_a_group_of_which_nothing_is_trained(finished: Path, elsewhere: Path):
+    config = json.loads((finished / "config.json").read_text())
+    (elsewhere / "group").mkdir()
+    (elsewhere / "group" / "seeds.json").write_text(json.dumps({"seeds": 2, "experiment": config}))
+    (elsewhere / "group" / "recipe.toml").write_text("")
+    fails(snug("bench group"), 2, "group: none of its seeds has begun; `snug resume group` trains them")
+
+
+def test_a_recorded_latency_is_the_line_of_the_run_again(finished: Path, elsewhere: Path):
+    summary = runs.read(finished).summary
+    ledger = elsewhere / "results" / "ledger.jsonl"
+    runs.record_in_ledger(ledger, {name: value for name, value in summary.items() if name != "size_mb"})
+    answer = snug(f"bench {finished} {QUICK} --record --json")
+    assert answer.code == 0, answer.err
+    before, after = read_ledger(ledger)
+    assert (before.p50_ms, before.size_mb, before.latency) == (None, None, "")
+    measured = {"p50_ms": answer.json["p50_ms"], "size_mb": summary["size_mb"], "latency": answer.json["latency"]}
+    assert after == before.model_copy(update=measured)
+    assert "median of 2 x 0.01 s" in after.latency
+
+
+def test_ctrl_c_keeps_what_was_recorded(finished: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(net: Net, *values: Any) -> Latency:
+        if (elsewhere / "results").exists():
+            raise KeyboardInterrupt
+        return measure(net, *values)
+
+    monkeypatch.setattr(bench, "measure", interrupted)
+    answer = snug(f"bench {finished} {finished} {QUICK} --record --json")
+    words = "Interrupted: bench: stopped with 1 of 2 timed and recorded; give those that are left again\n"
+    fails(answer, 130, words)
+    assert answer.out == ""
+    assert len(read_ledger(elsewhere / "results" / "ledger.jsonl")) == 1
+
+
+def test_other_work_is_noted(finished: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bench, "DISTURBED", 0.0)
+    words = "ms: other work ran beside it; repeat it on a quiet machine\n"
+    assert words in snug(f"bench {finished} {QUICK}").err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ("--batch 0", 2, "bench: batch: must be greater than or equal to 1; got 0"),
+        ("--windows 0", 2, "bench: windows: must be greater than or equal to 1; got 0"),
+        ("--threads 0", 2, "bench: threads: must be greater than or equal to 1; got 0"),
+        ("--threads 9999", 2, "bench: threads: must be at most "),
+        ("--window-s 0", 2, "bench: window_s: must be greater than 0; got 0"),
+        ("--window-s nan", 2, "bench: window_s: must be"),
+        ("--batch 1000000000000000000000", 2, "run: --batch 1000000000000000000000 takes about "),
+        ("--device tpu", 2, "--device tpu: unknown device; give auto, cpu, cuda, cuda:1 or mps"),
+        ("--batch 2 --record", 2, "bench: --record needs --batch 1, the latency of one image; got 2"),
+    ],
+)
+def test_options_that_cannot_be_meant(elsewhere: Path, finished: Path, options: str, code: int, words: str):
+    (elsewhere / "run").symlink_to(finished)
+    fails(snug(f"bench run {options}"), code, words)
+    assert not (elsewhere / "results").exists()
+
+
+def damage(run: Path) -> None:
+    data = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize(
+    ("target", "spoil", "code", "words"),
+    [
+        ("nowhere", lambda run: None, 4, "nowhere: no such file; a finished run has its net in model.safetensors"),
+        ("empty", lambda run: (run.parent / "empty").mkdir(), 4, "empty: no run here (there is no config.json); "),
+        ("run", lambda run: (run / "summary.json").unlink(), 4, "run: is not finished; finish it with `snug resume "),
+        ("run", lambda run: (run / "model.safetensors").unlink(), 4, "run/model.safetensors: no such file"),
+        ("run", damage, 4, "run/model.safetensors: not a readable safetensors file ("),
+        ("run/recipe.toml", lambda run: None, 4, "run/recipe.toml: not a readable safetensors file ("),
+        (
+            "run/model.safetensors --record", lambda run: None, 2,
+            "run/model.safetensors: --record needs a run directory, and this is a file; give the run it came from",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_timed(
+    elsewhere: Path, finished: Path, target: str, spoil: Callable[[Path], Any], code: int, words: str
+):
+    spoil(Path(shutil.copytree(finished, elsewhere / "run")))
+    fails(snug(f"bench {target}"), code, words)
+    assert not (elsewhere / "results").exists()
