@@ -29,6 +29,7 @@ def test_evaluating_again_gives_the_scores_of_the_run(run: Path, split: str):
     again = judging.evaluate(run, split)
     assert again.pop("split") == split
     assert again.pop("data") == "digits"
+    assert again.pop("tta") is None
     assert json.loads(json.dumps(again)) == runs.read(run).summary["scores"][split]
 
 
