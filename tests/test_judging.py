@@ -38,7 +38,7 @@ def test_the_shipped_file_alone_gives_the_same_scores(run: Path, tmp_path: Path)
     (summary,) = [runs.read(run).summary]
     shutil.rmtree(run)
     again = judging.evaluate(alone, "test", "digits")
-    assert json.loads(json.dumps(again)) == summary["scores"]["test"] | {"split": "test", "data": "digits"}
+    assert json.loads(json.dumps(again)) == summary["scores"]["test"] | {"split": "test", "data": "digits", "tta": None}
 
 
 def test_images_of_another_size_are_refused(run: Path):
