@@ -10,14 +10,14 @@ from snugnet.stopping import Stopper
 
 def test_nothing_happened():
     with Stopper() as stopper:
-        assert (stopper.reason, stopper.interrupted) == ("", False)
+        assert (stopper.reason, stopper.only_deadline) == ("", False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_a_wish(number: signal.Signals):
     with Stopper() as stopper:
         signal.raise_signal(number)
-        assert (stopper.reason, stopper.interrupted) == (number.name, True)
+        assert stopper.reason == number.name
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
@@ -50,7 +50,10 @@ def test_a_deadline(monkeypatch: pytest.MonkeyPatch):
     assert stopper.reason == ""
     now = 160.1
     assert stopper.reason == "--stop-after 1 min 00 s has passed"
-    assert not stopper.interrupted
+    assert stopper.only_deadline
+    with stopper:
+        signal.raise_signal(signal.SIGTERM)
+    assert not stopper.only_deadline
 
 
 def test_a_signal_comes_before_a_deadline():

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from snugnet.errors import UsageError
+from snugnet.launch import place
 
 Precision = Literal["fp32", "bf16"]
 
@@ -37,7 +38,7 @@ def find_device(name: str) -> torch.device:
         "cpu": lambda: True,
     }
     if name == "auto":
-        return torch.device(next(kind for kind, there in present.items() if there()))
+        name = next(kind for kind, there in present.items() if there())
     kind, colon, number = name.partition(":")
     if kind not in present or (colon and not (kind == "cuda" and number.isdecimal())):
         raise UsageError(f"--device {name}: unknown device; give auto, cpu, cuda, cuda:1 or mps")
@@ -45,7 +46,20 @@ def find_device(name: str) -> torch.device:
         raise UsageError(f"--device {name}: torch sees no {kind} device here; give --device auto")
     if number and int(number) >= (count := torch.cuda.device_count()):
         raise UsageError(f"--device {name}: torch sees {count} cuda devices, counted from 0; give one of them")
-    return torch.device(name)
+    return _own_card(number) if kind == "cuda" and place().count > 1 else torch.device(name)
+
+
+def _own_card(number: str) -> torch.device:
+    """Of several processes each takes the card of its place on the machine."""
+    here, cards = place(), torch.cuda.device_count()
+    if number:
+        raise UsageError(f"--device cuda:{number}: each process takes a card of its own; give --device cuda")
+    if here.local_count > cards:
+        raise UsageError(
+            f"--device cuda: {here.local_count} processes need as many cards, but torch sees {cards}; "
+            f"give --nproc-per-node {cards}"
+        )
+    return torch.device("cuda", here.local_rank)
 
 
 @lru_cache

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 import snugnet
-from snugnet import foreign
+from snugnet import foreign, parallel
 from snugnet.device import Compute, cpu_flags
+from snugnet.launch import place
 
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
 
@@ -64,14 +65,17 @@ def hardware(device: torch.device) -> str:
 def command_line() -> str:
     """As it can be typed again; `python -m snugnet` has the name of a file there."""
     name = Path(sys.argv[0]).name
-    program = ["python", "-m", "snugnet"] if name == "__main__.py" else [name or "python"]
-    return shlex.join([*program, *sys.argv[1:]])
+    if place().count > 1:
+        program = place().command
+    else:
+        program = "python -m snugnet" if name == "__main__.py" else name or "python"
+    return f"{program} {shlex.join(sys.argv[1:])}".strip()
 
 
 def changed(before: dict[str, Any], compute: Compute, code: Sequence[str] = ()) -> str:
     """What is different from a recorded environment in ways that change numbers; "" where nothing is."""
-    before, here = {"foreign_code": {}} | before, describe(compute, code)
-    telling = ("device", "precision", "threads", "torch", "hardware", "foreign_code")
+    before, here = {"foreign_code": {}, "processes": 1} | before, describe(compute, code)
+    telling = ("device", "precision", "processes", "threads", "torch", "hardware", "foreign_code")
     names = [name for name in telling if before.get(name) != here[name]]
     was, now_is = (", ".join(f"{name} {each.get(name)}" for name in names) for each in (before, here))
     return f"it began with {was} and goes on with {now_is}" if names else ""
@@ -90,6 +94,7 @@ def describe(compute: Compute, code: Sequence[str] = ()) -> dict[str, Any]:
         "device": str(compute.device),
         "precision": compute.precision,
         "foreign_code": {path: foreign.fingerprint(path) for path in code},
+        "processes": parallel.count(),
         "threads": torch.get_num_threads(),
         "hardware": hardware(compute.device),
         "cpu": cpu_name(),

@@ -10,6 +10,7 @@ SnugError                 exit code
 ├── DataError             4    a data set that is missing, damaged or inconsistent
 ├── ArtifactError         4    a shipped file or a checkpoint that cannot be trusted
 ├── StorageError          4    a disk that is full, read-only or gone; a failed download
+├── ProcessLost           4    another process of the same training is gone
 ├── Diverged              5    the loss is not finite
 ├── GateFailed            5    a run falls short of what its recipe expects
 ├── MissingExtra          6    an optional package is not installed
@@ -64,6 +65,10 @@ class ArtifactError(SnugError):
 
 
 class StorageError(SnugError):
+    exit_code = 4
+
+
+class ProcessLost(SnugError):
     exit_code = 4
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from snugnet import artifact, budget, device, environment, lineage, memory
+from snugnet import artifact, budget, device, environment, lineage, memory, parallel
 from snugnet.artifact import Card, Shipped
 from snugnet.budget import Budget
 from snugnet.data import augment, download, sources, splits
@@ -26,6 +26,7 @@ from snugnet.evaluate.predict import predict
 from snugnet.evaluate.tta import TtaConfig, predict_views
 from snugnet.lineage import Found
 from snugnet.models import resnet, whitening
+from snugnet.parallel import ALONE, Processes
 from snugnet.recipe import Experiment, Recipe
 from snugnet.runs import Run, require_free
 from snugnet.stopping import Stopper
@@ -50,6 +51,7 @@ class Controls:
     warn: Callable[[str], None] = lambda message: None
     started: float = field(default_factory=time.monotonic)  # when the user's command began
     resumes: Path | None = None  # the group of seeds that the run belongs to, to be gone on with as a whole
+    processes: Processes = ALONE  # those that train together; the first writes, and its summary is the one there is
 
 
 def adapted(experiment: Experiment, info: DataInfo, *, force: bool = False) -> Experiment:
@@ -100,16 +102,30 @@ def planned_card(experiment: Experiment, *, force: bool = False) -> Card:
 
 def start(recipe: Recipe, path: Path, controls: Controls, *, force: bool = False) -> dict[str, Any]:
     """Trains in a new run directory; returns the summary. Raises OverBudget before any pixel is read."""
-    require_free(path)
+    processes = controls.processes
+    if processes.leads:
+        require_free(path)
     experiment, cost = prepared(recipe.experiment, force=force)
     parent = lineage.find(experiment)
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
-    data = splits.open_splits(experiment.data, controls.download)
+    data = opened(experiment, controls)
     check_watched(experiment, data)
     experiment = descended(experiment, parent, data, controls)
-    run = Run.create(path, recipe, experiment, environment.describe(compute, experiment.foreign_code))
-    return execute(run, data, compute, cost, controls)
+    if processes.leads:
+        Run.create(path, recipe, experiment, environment.describe(compute, experiment.foreign_code))
+    return execute(Run(path, experiment), data, compute, cost, controls)
+
+
+def opened(experiment: Experiment, controls: Controls) -> Splits:
+    """The data, downloaded by one process. Raises RecipeError where a batch is too small for all of them."""
+    count, size = controls.processes.place.count, experiment.train.batch_size
+    if size < 2 * count:
+        raise RecipeError(
+            f"train.batch_size: must give each of {count} processes two images, for batch norm learns nothing from "
+            f"one; got {size}; give {2 * count}, or fewer processes"
+        )
+    return controls.processes.in_turn(lambda: splits.open_splits(experiment.data, controls.download))
 
 
 def prepared(experiment: Experiment, *, force: bool = False) -> tuple[Experiment, budget.Cost]:
@@ -138,7 +154,7 @@ def descended(experiment: Experiment, parent: Found | None, data: Splits, contro
 def resume(path: Path, controls: Controls) -> dict[str, Any]:
     """Goes on where a run stopped; the summary of a finished one as it stands."""
     run = Run.open(path)
-    if run.is_finished:
+    if controls.processes.agreed(lambda: run.is_finished):
         return run.record().summary
     experiment, cost = prepared(run.experiment)
     if experiment.parent and not run.has_checkpoint:
@@ -147,13 +163,17 @@ def resume(path: Path, controls: Controls) -> dict[str, Any]:
     compute = device.choose(controls.device, experiment.train.precision)
     if began := environment.changed(run.record().environment, compute, experiment.foreign_code):
         controls.warn(f"{path}: {began}; the rest will not be bitwise what it would have been there")
-    data = splits.open_splits(experiment.data, controls.download)
+    data = opened(experiment, controls)
     return execute(run, data, compute, cost, controls)
 
 
 def execute(run: Run, data: Splits, compute: Compute, cost: budget.Cost, controls: Controls) -> dict[str, Any]:
-    """Train, ship, judge: from whatever the run directory holds to its summary."""
+    """Train, ship, judge: from whatever the run directory holds to its summary, which the first process gives alone."""
     experiment = run.experiment
+    if not controls.processes.leads:
+        with controls.stopper, memory_explained(experiment, compute):
+            follow(run, data, compute, controls)
+        return {}
     with run.locked(), controls.stopper:
         clock = Clock(run.elapsed_s(), controls.started)
         with memory_explained(experiment, compute):
@@ -185,13 +205,11 @@ class Clock:
 def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: Clock) -> None:
     """Runs the loop to its last epoch, writing what it yields. Raises Interrupted on a wish to stop."""
     experiment = run.experiment
-    loader, val = loaders(experiment, data, compute.device)
-    state = run.state()  # holds all weights: what the net began with is not asked for again
-    model = resnet.build(experiment.model) if state else initial_model(experiment, data)
+    state = run.state()
     run.rewind(state["epoch"] if state else 0)
     judged = state["history"] if state else []
     best = max((score(each, experiment.train.keep_metric) for each in judged), default=None)
-    for progress in loop.fit(model, loader, val, experiment.train, compute, state):
+    for progress in learning(experiment, data, compute, controls, state):
         controls.observe(progress)
         if isinstance(progress, Epoch):
             run.log(progress.line())
@@ -200,13 +218,34 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
                 best = found
                 run.save(progress.state(), clock(), "best")
             run.save(progress.state(), clock())
-        elif controls.stopper.reason:
+        elif reason := controls.processes.stop(controls.stopper.reason):
             run.save(progress.state(), clock())
-            raise Interrupted(
-                f"{controls.stopper.reason}: stopped in epoch {progress.epoch}, step {progress.step}, nothing is lost; "
-                f"go on with: snug resume {controls.resumes or run.path}"
-                + (" --allow-code" if experiment.foreign_code else "")
-            )
+            raise interrupted(reason, progress, run, controls)
+
+
+def follow(run: Run, data: Splits, compute: Compute, controls: Controls) -> None:
+    """What `train` is in every process but the first: it learns alike, and writes nothing."""
+    for progress in learning(run.experiment, data, compute, controls, run.state()):
+        if isinstance(progress, Step) and (reason := controls.processes.stop(controls.stopper.reason)):
+            raise interrupted(reason, progress, run, controls)
+
+
+def learning(
+    experiment: Experiment, data: Splits, compute: Compute, controls: Controls, state: loop.State | None
+) -> Iterator[Step | Epoch]:
+    """The training from `state` on."""
+    loader, val = loaders(experiment, data, compute.device, controls.processes)
+    # A state holds all weights: what the net began with is not asked for again.
+    model = resnet.build(experiment.model) if state else initial_model(experiment, data)
+    return loop.fit(model, loader, val, experiment.train, compute, state, controls.processes)
+
+
+def interrupted(reason: str, step: Step, run: Run, controls: Controls) -> Interrupted:
+    return Interrupted(
+        f"{reason}: stopped in epoch {step.epoch}, step {step.step}, nothing is lost; "
+        f"go on with: {controls.processes.place.command} resume {controls.resumes or run.path}"
+        + (" --allow-code" if run.experiment.foreign_code else "")
+    )
 
 
 def initial_model(experiment: Experiment, data: Splits) -> resnet.ResNet:
@@ -260,8 +299,10 @@ def memory_explained(experiment: Experiment, compute: Compute) -> Iterator[None]
         raise OutOfMemory(memory.too_large(needed, experiment.train.batch_size, free)) from error
 
 
-def loaders(experiment: Experiment, data: Splits, where: torch.device) -> tuple[TrainLoader, EvalLoader | None]:
-    """Training batches, and the validation split in order; None where it is empty."""
+def loaders(
+    experiment: Experiment, data: Splits, where: torch.device, processes: Processes = ALONE
+) -> tuple[TrainLoader, EvalLoader | None]:
+    """Training batches, and the process's rows of the validation split in order; None where it is empty."""
     config = experiment.train
     loader = TrainLoader(
         data.train,
@@ -273,8 +314,10 @@ def loaders(experiment: Experiment, data: Splits, where: torch.device) -> tuple[
         copies=data.copies,
         device=where,
     )
-    val = EvalLoader(data.val, data.normalization, batch_size=EVAL_BATCH, device=where) if len(data.val) else None
-    return loader, val
+    if not len(data.val):
+        return loader, None
+    rows = processes.share(len(data.val))
+    return loader, EvalLoader(data.val, data.normalization, batch_size=EVAL_BATCH, device=where, rows=rows)
 
 
 def normalized_sample(data: Splits) -> torch.Tensor:
@@ -363,6 +406,7 @@ def summarize(
         "images_per_second": round(sum(line["images_per_second"] for line in metrics) / max(1, len(metrics)), 1),
         "device": str(compute.device),
         "precision": compute.precision,
+        "processes": parallel.count(),
         "hardware": environment.hardware(compute.device),
         "date": environment.now(),
         "commit": environment.commit(),

@@ -21,8 +21,9 @@ class Stopper:
         self._previous: dict[int, Any] = {}
 
     @property
-    def interrupted(self) -> bool:
-        return bool(self._signal)
+    def only_deadline(self) -> bool:
+        """Whether nothing but --stop-after can have stopped this process, or those that train with it."""
+        return self._deadline is not None and not self._signal
 
     @property
     def reason(self) -> str:

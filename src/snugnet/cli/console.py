@@ -10,8 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-out = Console(highlight=False, emoji=False)  # a device called cpu:x: is no cross
-errors = Console(stderr=True, highlight=False, emoji=False)
+from snugnet.launch import place
+
+FOLLOWS = place().rank > 0  # of several processes the first one alone reports
+out = Console(highlight=False, emoji=False, quiet=FOLLOWS)  # a device called cpu:x: is no cross
+errors = Console(stderr=True, highlight=False, emoji=False, quiet=FOLLOWS)
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 Overrides = Annotated[
@@ -34,4 +37,4 @@ def print_json(value: Any) -> None:
 
 def is_live() -> bool:
     """Whether progress may be redrawn in place: on a terminal, and not in a CI job that only looks like one."""
-    return errors.is_terminal and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
+    return errors.is_terminal and not errors.quiet and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"

@@ -10,10 +10,12 @@ import typer
 import snugnet
 from snugnet.cli import data, designing, judging, machine, shipping, training
 from snugnet.cli.console import errors, escape
-from snugnet.errors import SnugError, StorageError
+from snugnet.errors import SnugError, StorageError, UsageError
+from snugnet.launch import place
 
 INTERRUPTED = "Interrupted: a run that had begun is kept up to its last checkpoint; `snug resume RUN` goes on with it."
 ANYWHERE = ("--debug", "--allow-code")  # options of every command, wherever they stand
+SHARED = ("train", "resume")  # commands that several processes may carry out together
 BUG = "This is a fault of snugnet. Repeat the command as `snug --debug ...` and report what it prints."
 
 app = typer.Typer(
@@ -46,6 +48,11 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
+    if place().count > 1 and context.invoked_subcommand not in SHARED:
+        raise UsageError(
+            f"torchrun: starts several processes, which {' and '.join(SHARED)} alone share; "
+            f"run `snug {context.invoked_subcommand}` without it"
+        )
     if allow_code:
         from snugnet.foreign import code_allowed
 

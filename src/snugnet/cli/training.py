@@ -14,9 +14,10 @@ from snugnet.cli import STARTED
 from snugnet.cli.console import Data, Json, Overrides, errors, escape, out, print_json
 from snugnet.cli.designing import BudgetText, Recipe, limits
 from snugnet.cli.display import Display, show_budget, show_download, show_warning
-from snugnet.errors import Interrupted, UsageError
+from snugnet.errors import Diverged, Interrupted, UsageError
 
 if TYPE_CHECKING:
+    from snugnet.parallel import Processes
     from snugnet.pipeline import Controls
     from snugnet.recipe import Experiment
     from snugnet.recipe import Recipe as LoadedRecipe
@@ -57,17 +58,19 @@ def train(
     from snugnet import runs
 
     changes = [*(overrides or ()), *([f"seed={seed}"] if seed is not None else [])]
-    loaded = recipes.load(recipe, changes).with_data(data)
-    if budget:
-        loaded = loaded.with_budget(limits(budget))
-    path = run or runs.free_path(runs.ROOT, loaded.experiment.name)
-    controls = _controls(loaded.experiment, device, stop_after)
-    with _stopped_on_time(controls, path, as_json=as_json):
-        if seeds is None:
-            summaries = [_train_one(loaded, path, controls, force=data is not None)]
-        else:
-            summaries = _train_seeds(loaded, path, seeds, controls, force=data is not None)
-        _finish(summaries, path, record=record, as_json=as_json, group=seeds is not None)
+    with _together(device) as processes:
+        loaded = recipes.load(recipe, changes).with_data(data)
+        if budget:
+            loaded = loaded.with_budget(limits(budget))
+        path = run or Path(processes.agreed(lambda: str(runs.free_path(runs.ROOT, loaded.experiment.name))))
+        controls = _controls(loaded.experiment, device, stop_after, processes)
+        with _stopped_on_time(controls, path, as_json=as_json):
+            if seeds is None:
+                summaries = [_train_one(loaded, path, controls, force=data is not None)]
+            else:
+                summaries = _train_seeds(loaded, path, seeds, controls, force=data is not None)
+            if processes.leads:
+                _finish(summaries, path, record=record, as_json=as_json, group=seeds is not None)
 
 
 def resume(
@@ -83,15 +86,17 @@ def resume(
     """
     from snugnet import runs
 
-    group = runs.read_group(run)
-    experiment = runs.read(run).experiment if group is None else group.recipe.experiment
-    controls = _controls(experiment, device, stop_after)
-    with _stopped_on_time(controls, run, as_json=as_json):
-        if group is None:
-            summaries = [_resume_one(run, experiment, controls)]
-        else:
-            summaries = _train_seeds(group.recipe, run, group.seeds, controls, force=True)
-        _finish(summaries, run, record=record, as_json=as_json, group=group is not None)
+    with _together(device) as processes:
+        group = runs.read_group(run)
+        experiment = runs.read(run).experiment if group is None else group.recipe.experiment
+        controls = _controls(experiment, device, stop_after, processes)
+        with _stopped_on_time(controls, run, as_json=as_json):
+            if group is None:
+                summaries = [_resume_one(run, experiment, controls)]
+            else:
+                summaries = _train_seeds(group.recipe, run, group.seeds, controls, force=True)
+            if processes.leads:
+                _finish(summaries, run, record=record, as_json=as_json, group=group is not None)
 
 
 def demo(as_json: Json = False) -> None:
@@ -186,9 +191,27 @@ def _range(values: dict[str, Any]) -> RangeConfig:
         raise UsageError("\n".join(problems.explain(error, RangeConfig, "lr-find", {}))) from error
 
 
-def _controls(experiment: Experiment, device_name: str, stop_after: str | None) -> Controls:
+@contextlib.contextmanager
+def _together(device_name: str) -> Iterator[Processes]:
+    """The processes that torchrun started. Of an error, the first that meets one tells."""
+    from snugnet import device, parallel
+
+    with parallel.joined(device.find_device(device_name)) as processes:
+        try:
+            yield processes
+        except (Interrupted, Diverged):  # all raise it at the same step
+            raise
+        except BaseException:
+            errors.quiet = not processes.speaks()
+            raise
+
+
+def _controls(
+    experiment: Experiment, device_name: str, stop_after: str | None, processes: Processes | None = None
+) -> Controls:
     """Says on which device and in which precision, and prepares the wish to stop."""
     from snugnet import device, environment
+    from snugnet.parallel import ALONE
     from snugnet.pipeline import Controls
     from snugnet.stopping import Stopper
 
@@ -197,8 +220,11 @@ def _controls(experiment: Experiment, device_name: str, stop_after: str | None) 
     except ValueError as error:
         raise UsageError(f"--stop-after: {error}") from error
     compute = device.choose(device_name, experiment.train.precision)
+    together = processes or ALONE
+    count = together.place.count
     errors.print(
-        f"{environment.hardware(compute.device)} · {compute.precision} · torch {environment.torch_version()}",
+        f"{environment.hardware(compute.device)} · {compute.precision} · torch {environment.torch_version()}"
+        + (f" · {count} processes" if count > 1 else ""),
         soft_wrap=True,
     )
     return Controls(
@@ -207,6 +233,7 @@ def _controls(experiment: Experiment, device_name: str, stop_after: str | None) 
         started=STARTED,
         download=show_download,
         warn=show_warning,
+        processes=together,
     )
 
 
@@ -216,10 +243,10 @@ def _stopped_on_time(controls: Controls, path: Path, *, as_json: bool) -> Iterat
     try:
         yield
     except Interrupted as stop:
-        if controls.stopper.interrupted:
+        if not controls.stopper.only_deadline:
             raise
         errors.print(str(stop), soft_wrap=True, markup=False)
-        if as_json:
+        if as_json and controls.processes.leads:
             print_json({"run": str(path), "finished": False, **dict.fromkeys(RESULT_FIELDS)})
 
 
@@ -236,7 +263,8 @@ def _train_one(loaded: LoadedRecipe, path: Path, controls: Controls, *, force: b
     display, observed = _observed(controls, loaded.experiment, path)
     with display:
         summary = pipeline.start(loaded, path, observed, force=force)
-    _report(path)
+    if controls.processes.leads:
+        _report(path)
     return summary
 
 
@@ -246,7 +274,8 @@ def _resume_one(path: Path, experiment: Experiment, controls: Controls) -> dict[
     display, observed = _observed(controls, experiment, path)
     with display:
         summary = pipeline.resume(path, observed)
-    _report(path)
+    if controls.processes.leads:
+        _report(path)
     return summary
 
 
@@ -263,7 +292,8 @@ def _train_seeds(
     for seed in range(experiment.seed, experiment.seed + count):
         if not (root / f"seed-{seed}" / "config.json").is_file():  # known before the first seed has taken hours
             lineage.find(experiment.model_copy(update={"seed": seed}))
-    runs.create_group(root, loaded, count)
+    if controls.processes.leads:
+        runs.create_group(root, loaded, count)
     controls = dataclasses.replace(controls, resumes=root)
     summaries = []
     for number in range(count):
@@ -271,7 +301,7 @@ def _train_seeds(
         path = root / f"seed-{seeded.experiment.seed}"
         if number:  # the first carries the command's start-up; the others begin here
             controls = dataclasses.replace(controls, started=time.monotonic())
-        if (path / "config.json").is_file():
+        if controls.processes.agreed((path / "config.json").is_file):
             summaries.append(_resume_one(path, seeded.experiment, controls))
         else:
             summaries.append(_train_one(seeded, path, controls, force=force))

@@ -109,10 +109,18 @@ class TrainLoader:
 
 
 class EvalLoader:
-    """A split in its own order, normalised, without augmentation."""
+    """A split, or `rows` of it, in its own order, normalised, without augmentation."""
 
-    def __init__(self, images: Images, normalization: Normalization, *, batch_size: int, device: torch.device) -> None:
-        self._pixels, self.labels = images.pixels.to(device), images.labels.to(device)
+    def __init__(
+        self,
+        images: Images,
+        normalization: Normalization,
+        *,
+        batch_size: int,
+        device: torch.device,
+        rows: slice = slice(None),
+    ) -> None:
+        self._pixels, self.labels = images.pixels[rows].to(device), images.labels[rows].to(device)
         self._normalize = Normalize(normalization, device)
         self._batch_size = batch_size
 

@@ -20,6 +20,7 @@ from snugnet.data.loader import EvalLoader, TrainLoader
 from snugnet.device import Compute
 from snugnet.errors import Diverged
 from snugnet.evaluate.predict import predict
+from snugnet.parallel import ALONE, Processes
 from snugnet.train import mix, optim, progressive
 from snugnet.train.config import TrainConfig
 from snugnet.train.ema import Ema, NoEma
@@ -64,10 +65,11 @@ class Epoch:
 class Learner:
     """A net and all that changes while it learns."""
 
-    def __init__(self, model: nn.Module, config: TrainConfig, compute: Compute) -> None:
+    def __init__(self, model: nn.Module, config: TrainConfig, compute: Compute, processes: Processes = ALONE) -> None:
         self.config, self.compute, self.device = config, compute, compute.device
         self.model = model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = list(self.model.parameters())  # walking the modules every step costs a small net 5 %
+        self.averaged = processes.averaging(self.model)
         self.criterion = build_loss(config, compute.device)
         self.update = optim.build(self.model, config.optimizer)
         self.lrs = [group["lr"] for group in self.update.groups]
@@ -87,16 +89,21 @@ class Learner:
 
     def gradients(self, images: Tensor, targets: Tensor) -> Tensor:
         """The batch's loss at the weights as they are; leaves its gradients, clipped, in them."""
+        loss = self.averaged(self._backward, images, targets)
+        if self.config.clip_value is not None:
+            nn.utils.clip_grad_value_(self.weights, self.config.clip_value)
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.weights, self.config.clip_norm)
+        return loss
+
+    def _backward(self, images: Tensor, targets: Tensor) -> Tensor:
+        """The same of the rows that this process takes, not clipped."""
         for weight in self.weights:
             weight.grad = None
         with self.compute.autocast():
             logits = self.model(images)
         loss = self.criterion(logits.float(), targets)
         loss.backward()
-        if self.config.clip_value is not None:
-            nn.utils.clip_grad_value_(self.weights, self.config.clip_value)
-        if self.config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.weights, self.config.clip_norm)
         return loss.detach()
 
     def state(self) -> State:
@@ -147,9 +154,13 @@ def fit(
     config: TrainConfig,
     compute: Compute,
     state: State | None = None,
+    processes: Processes = ALONE,
 ) -> Iterator[Step | Epoch]:
-    """Trains `model` in place. Yields after every batch and every epoch. Raises Diverged on a non-finite loss."""
-    learner = Learner(model, config, compute)
+    """Trains `model` in place. Yields after every batch and every epoch. Raises Diverged on a non-finite loss.
+
+    Of several processes each is given all of `train`, and its rows of `val`.
+    """
+    learner = Learner(model, config, compute, processes)
     if state is not None:
         learner.load(state)
     steps, mixed = train.steps, mix.build(config.mix, train.seed, train.classes)
@@ -168,7 +179,7 @@ def fit(
             if learner.step % CHECK_EVERY == 0 or compute.device.type == "cpu":
                 _check_finite(losses[: learner.step], learner.epoch, config)
             yield _step(learner, train)
-        yield _end_epoch(learner, train, val, config, compute, time.perf_counter() - started, start_step)
+        yield _end_epoch(learner, train, val, compute, processes, time.perf_counter() - started, start_step)
 
 
 def _room(losses: Tensor, steps: int, device: torch.device) -> Tensor:
@@ -205,17 +216,18 @@ def _end_epoch(
     learner: Learner,
     train: TrainLoader,
     val: EvalLoader | None,
-    config: TrainConfig,
     compute: Compute,
+    processes: Processes,
     trained_s: float,
     start_step: int,
 ) -> Epoch:
+    config = learner.config
     losses = learner.losses.cpu()  # the one wait of the epoch
     _check_finite(losses, learner.epoch, config)
     started = time.perf_counter()
     val_loss, val_accuracy = None, None
     if val is not None:
-        val_loss, val_accuracy = judge(learner.ema.model, val, compute)
+        val_loss, val_accuracy = processes.mean(judge(learner.ema.model, val, compute), len(val.labels))
         learner.history.append((val_loss, val_accuracy))
     learner.epoch, learner.step, learner.losses = learner.epoch + 1, 0, losses[:0]
     return Epoch(
