@@ -174,7 +174,7 @@ def test_a_killed_process_ends_all_and_the_run_can_be_gone_on_with(tmp_path: Pat
     assert (first.code, second.code) == (4, -9)
     assert "ProcessLost: process 0 of 2: needs all others to the end, but one is gone" in first.err
     assert "`torchrun --nproc-per-node 2 -m -- snugnet resume RUN` goes on with it" in first.err
-    assert first.seconds < 60
+    assert first.seconds < 120, "it waited for the time-out of a silent one"
     alone = snug("resume", tmp_path / "run")
     assert alone.code == 0, alone.err
     assert "it began with processes 2 and goes on with processes 1; the rest will not be bitwise" in alone.err
@@ -195,7 +195,7 @@ def test_diverged_in_all_at_once(tmp_path: Path):
         words += ["--set", f"train.{each}"]
     first, second = snug_together(2, *words)
     assert (first.code, second.code, second.err) == (5, 5, "")
-    assert "Diverged: epoch " in first.err
+    assert "Diverged: epoch" in first.err
 
 
 def test_several_seeds_in_turn(tmp_path: Path):
