@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from snugnet import memory
+from snugnet import device, memory
 from snugnet.memory import Memory
 from snugnet.train.config import TrainConfig
 from specs import spec
@@ -66,7 +66,7 @@ def test_words_of_torch_that_mean_memory():
     assert memory.is_out_of_memory(MemoryError())
     assert memory.is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
     assert not memory.is_out_of_memory(RuntimeError("shapes"))
-    assert memory.available_bytes(torch.device("cpu")) > 0
+    assert device.available_bytes(torch.device("cpu")) > 0
 
 
 def test_a_real_failed_allocation_is_known():

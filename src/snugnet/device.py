@@ -71,6 +71,16 @@ def choose(device: str, precision: str) -> Compute:
     return Compute(found, "bf16" if precision == "bf16" else "fp32")
 
 
+def available_bytes(device: torch.device) -> int:
+    """Free memory of the device, as the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    path = Path("/proc/meminfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0)
+    return free or 4 * 10**9
+
+
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """For hundreds of operations too short to share: each would wait for every thread to be given a core.

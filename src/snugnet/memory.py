@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -55,16 +54,6 @@ def _saved_bytes(model: nn.Module, spec: ModelSpec) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         model(images)
     return sum(kept.values()) // 2
-
-
-def available_bytes(device: torch.device) -> int:
-    """Free memory of the device, as the system tells it."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    path = Path("/proc/meminfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0)
-    return free or 4 * 10**9
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
