@@ -238,7 +238,8 @@ def memory_explained(experiment: Experiment, compute: Compute) -> Iterator[None]
             raise
         needed = memory.predict(experiment.model, experiment.train, compute.precision)
         free = device.available_bytes(compute.device)
-        raise OutOfMemory(memory.too_large(needed, experiment.train.batch_size, free)) from error
+        config = experiment.train
+        raise OutOfMemory(memory.too_large(needed, config.batch_size, free, config.accumulate)) from error
 
 
 def loaders(experiment: Experiment, data: Splits, where: torch.device) -> tuple[TrainLoader, EvalLoader | None]:

@@ -20,7 +20,7 @@ from snugnet.data.loader import EvalLoader, TrainLoader
 from snugnet.device import Compute
 from snugnet.errors import Diverged
 from snugnet.evaluate.predict import predict
-from snugnet.train import mix, optim, progressive
+from snugnet.train import mix, optim, progressive, scaling
 from snugnet.train.config import TrainConfig
 from snugnet.train.ema import Ema, NoEma
 from snugnet.train.history import is_over
@@ -71,6 +71,7 @@ class Learner:
         self.criterion = build_loss(config, compute.device)
         self.update = optim.build(self.model, config.optimizer)
         self.lrs = [group["lr"] for group in self.update.groups]
+        self.scaling = scaling.build(self.weights, compute)
         self.ema = Ema(self.model, config.ema) if config.ema else NoEma(self.model)
         self.epoch = self.step = 0
         self.losses = torch.empty(0)
@@ -86,18 +87,30 @@ class Learner:
             group["lr"] = lr * factor
 
     def gradients(self, images: Tensor, targets: Tensor) -> Tensor:
-        """The batch's loss at the weights as they are; leaves its gradients, clipped, in them."""
+        """The batch's loss at the weights as they are; leaves its gradients, clipped, in them.
+
+        They are the mean over the batch, taken in `accumulate` parts one after the other.
+        """
         for weight in self.weights:
             weight.grad = None
-        with self.compute.autocast():
-            logits = self.model(images)
-        loss = self.criterion(logits.float(), targets)
-        loss.backward()
+        parts = min(self.config.accumulate, max(1, len(images) // 2))  # batch norm wants two images
+        pairs = zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True)
+        loss = torch.stack([self._backward(part, own, len(part) / len(images)) for part, own in pairs]).sum()
+        self.scaling.settle()
         if self.config.clip_value is not None:
             nn.utils.clip_grad_value_(self.weights, self.config.clip_value)
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.weights, self.config.clip_norm)
-        return loss.detach()
+        return loss
+
+    def _backward(self, images: Tensor, targets: Tensor, share: float) -> Tensor:
+        """Adds a part's share of the batch's gradients to those of the weights; its share of the loss."""
+        with self.compute.autocast():
+            logits = self.model(images)
+        loss = self.criterion(logits.float(), targets)
+        scaled = self.scaling.scale(loss)
+        scaled.backward(torch.full_like(scaled, share))
+        return loss.detach() * share
 
     def state(self) -> State:
         averaged = self.ema.model.state_dict() if self.ema.model is not self.model else None
@@ -109,6 +122,7 @@ class Learner:
             "model": self.model.state_dict(),
             "ema": averaged,
             "optimizer": self.update.state(),
+            "scaling": self.scaling.state(),
             "random": torch.get_rng_state(),
             "random_device": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -121,6 +135,8 @@ class Learner:
         if state["ema"] is not None:
             self.ema.model.load_state_dict(state["ema"])
         self.update.load(state["optimizer"])
+        if state.get("scaling"):  # a state from before there was one has none
+            self.scaling.load(state["scaling"])
         torch.set_rng_state(state["random"])
         if state["random_device"] is not None:
             torch.cuda.set_rng_state(state["random_device"], self.device)
