@@ -65,11 +65,10 @@ def opened(folder: Path) -> Images | None:
         pixels = _mapped(folder / "pixels.raw", (count, *shape))
         hashes = _mapped(folder / "hashes.raw", (count, 16))
         labels = np.fromfile(folder / "labels.raw", "<i8").astype(np.int64)
+        whole = header["version"] == VERSION and len(labels) == len(names) == count
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if header["version"] != VERSION or len(labels) != count or len(names) != count:
-        return None
-    return Images(Mapped.of([pixels], [hashes]), torch.from_numpy(labels), names)
+    return Images(Mapped.of([pixels], [hashes]), torch.from_numpy(labels), names) if whole else None
 
 
 def write(folder: Path, contents: Contents, pixels: Iterable[Any]) -> None:
