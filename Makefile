@@ -26,6 +26,7 @@ check: .venv/installed         ## format, lint, types
 bench: .venv/installed         ## the short benchmarks, results on stdout
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/augment.py
+	$(BIN)/python benchmarks/scale.py --images 100000
 
 tables: .venv/installed        ## README's tables and results/ from results/ledger.jsonl
 	$(BIN)/python -m snugnet.report.tables

@@ -445,7 +445,7 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(loop, "fit", fit)
     answer = snug(TRAIN)
     fails(answer, 2, "train.batch_size = 64 takes about ")
-    assert answer.err.rstrip().endswith("are free; set train.batch_size=32")
+    assert answer.err.rstrip().endswith("are free; set train.accumulate=2, or train.batch_size=32")
     assert not (tmp_path / "run" / "summary.json").exists()
 
 

@@ -27,7 +27,11 @@ ORDER = [
     "report",
     "cli __main__",
 ]
-LAZY = {("data.digits", "sklearn.datasets"), ("runs", "fcntl")}  # a second to import; not on every system
+LAZY = {
+    ("data.digits", "sklearn.datasets"),
+    ("runs", "fcntl"),
+    ("data.store", "fcntl"),
+}  # a second to import; not on every system
 
 ROOT = Path(snugnet.__file__).parent
 LEVEL = {name: level for level, line in enumerate(ORDER) for name in line.split()}

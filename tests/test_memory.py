@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from snugnet import memory
+from snugnet import device, memory
 from snugnet.memory import Memory
 from snugnet.train.config import TrainConfig
 from specs import spec
@@ -33,6 +33,7 @@ def test_what_backward_keeps_by_hand():
     statistics = 2 * (4 * 4 * 2) // 2  # mean and deviation of two norms, shared by two images
     pooled = 4 * 4  # the classifier's input
     assert predicted(stage=STAGE).per_image == maps + statistics + pooled
+    assert predicted("fp16", stage=STAGE) == predicted("bf16", stage=STAGE)
     assert predicted("bf16", stage=STAGE).per_image == (maps + statistics + pooled) // 2
 
 
@@ -49,11 +50,12 @@ def test_a_batch_and_the_largest_batch_agree():
     [
         (4096, 10_000_000,
          "train.batch_size = 4096 takes about 41 MB of memory, and 10 MB are free; "
-         "set train.batch_size=512"),
+         "set train.accumulate=8, or train.batch_size=512"),
         (4096, 11_000,
          "train.batch_size = 4096 takes about 41 MB of memory, and 11 kB are free; choose a narrower net"),
         (128, 10**9,
-         "train.batch_size = 128 takes about 1.28 MB of memory, and 1 GB are free; set train.batch_size=64"),
+         "train.batch_size = 128 takes about 1.28 MB of memory, and 1 GB are free; "
+         "set train.accumulate=2, or train.batch_size=64"),
         (2, 10**9, "train.batch_size = 2 takes about 21 kB of memory, and 1 GB are free; choose a narrower net"),
     ],
 )  # fmt: skip
@@ -61,12 +63,20 @@ def test_the_remedy_is_a_smaller_batch(batch, free, words):
     assert memory.too_large(Memory(1000, 10_000), batch, free) == words
 
 
+def test_a_batch_in_parts_is_told_and_parted_further():
+    words = (
+        "train.batch_size = 4096 in 2 parts takes about 20.5 MB of memory, and 10 MB are free; "
+        "set train.accumulate=8, or train.batch_size=1024"
+    )
+    assert memory.too_large(Memory(1000, 10_000), 4096, 10_000_000, accumulate=2) == words
+
+
 def test_words_of_torch_that_mean_memory():
     assert memory.is_out_of_memory(torch.OutOfMemoryError())
     assert memory.is_out_of_memory(MemoryError())
     assert memory.is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
     assert not memory.is_out_of_memory(RuntimeError("shapes"))
-    assert memory.available_bytes(torch.device("cpu")) > 0
+    assert device.available_bytes(torch.device("cpu")) > 0
 
 
 def test_a_real_failed_allocation_is_known():

@@ -157,7 +157,10 @@ def test_memory_that_ran_out_names_a_smaller_batch(tmp_path: Path, monkeypatch: 
         yield
 
     monkeypatch.setattr(loop, "fit", fit)
-    words = r"^train.batch_size = 512 takes about .*B of memory, and .*B are free; set train.batch_size=256$"
+    words = (
+        r"^train.batch_size = 512 takes about .*B of memory, and .*B are free; "
+        r"set train.accumulate=2, or train.batch_size=256$"
+    )
     with pytest.raises(OutOfMemory, match=words):
         pipeline.start(tiny(), tmp_path / "run", Controls())
 
@@ -175,9 +178,9 @@ def test_other_errors_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("free", "batch", "remedy"),
     [
-        (10_000, 100, "set train.batch_size=64"),
-        (1_000, 100, "set train.batch_size=4"),
-        (10_000, 64, "set train.batch_size=32"),
+        (10_000, 100, "set train.accumulate=2, or train.batch_size=64"),
+        (1_000, 100, "set train.accumulate=25, or train.batch_size=4"),
+        (10_000, 64, "set train.accumulate=2, or train.batch_size=32"),
         (300, 64, "choose a narrower net"),
         (10_000, 2, "choose a narrower net"),
     ],

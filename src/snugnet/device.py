@@ -14,7 +14,8 @@ import torch
 from snugnet.errors import UsageError
 from snugnet.launch import place
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Compute:
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.precision == "fp32":
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return torch.autocast(self.device.type, HALVES[self.precision])
 
 
 def find_device(name: str) -> torch.device:
@@ -77,12 +78,24 @@ def has_fast_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
 
 
-def choose(device: str, precision: str) -> Compute:
-    """The device of that name, and `precision` with "auto" resolved for it."""
+def choose(device: str, precision: Literal["auto"] | Precision) -> Compute:
+    """The device of that name; "auto" is bf16 where that is fast, else fp16 on cards of NVIDIA, which had it first."""
     found = find_device(device)
-    if precision == "auto":
-        return Compute(found, "bf16" if has_fast_bf16(found) else "fp32")
-    return Compute(found, "bf16" if precision == "bf16" else "fp32")
+    if precision != "auto":
+        return Compute(found, precision)
+    if has_fast_bf16(found):
+        return Compute(found, "bf16")
+    return Compute(found, "fp16" if found.type == "cuda" else "fp32")
+
+
+def available_bytes(device: torch.device) -> int:
+    """Free memory of the device, as the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    path = Path("/proc/meminfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0)
+    return free or 4 * 10**9
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ def evaluate(path: Path, split: str, data: str | None = None, tta: TtaConfig | N
     else:
         shipped, config = artifact.read(path), DataConfig()
     if data is not None:
-        config = config.model_copy(update={"name": data, "image_size": None})
+        config = config.model_copy(update={"name": data, "image_size": None, "memory": "auto"})
     images, classes = opened(config, split)
     check_compatible(shipped, images, classes, config.name)
     where = device.find_device("auto")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +30,11 @@ class Memory:
 
 
 def predict(spec: ModelSpec, config: TrainConfig, precision: Precision) -> Memory:
-    """Prices a training step on the meta device. Convolutions under bf16 autocast keep two bytes a value."""
+    """Prices a training step on the meta device. Convolutions under autocast keep two bytes a value."""
     model = build_meta(spec).train()
     copies = 2 + config.optimizer.state_tensors + (config.ema is not None)  # weights and gradients, and what is kept
     saved = _saved_bytes(model, spec)
-    return Memory(fixed=4 * copies * count_params(model), per_image=saved // 2 if precision == "bf16" else saved)
+    return Memory(fixed=4 * copies * count_params(model), per_image=saved if precision == "fp32" else saved // 2)
 
 
 def _saved_bytes(model: nn.Module, spec: ModelSpec) -> int:
@@ -57,16 +56,6 @@ def _saved_bytes(model: nn.Module, spec: ModelSpec) -> int:
     return sum(kept.values()) // 2
 
 
-def available_bytes(device: torch.device) -> int:
-    """Free memory of the device, as the system tells it."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    path = Path("/proc/meminfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0)
-    return free or 4 * 10**9
-
-
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error means that memory ran out, also in the user's own code behind it.
 
@@ -77,11 +66,19 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return error is not None and is_out_of_memory(error.__cause__)
 
 
-def too_large(memory: Memory, batch_size: int, free_bytes: int) -> str:
-    """What to say of a batch that did not fit, with the largest power of two below it that should."""
-    largest = min(memory.largest_batch(0.8 * free_bytes), batch_size - 1)
-    remedy = f"set train.batch_size={2 ** (largest.bit_length() - 1)}" if largest >= 2 else "choose a narrower net"
+def too_large(memory: Memory, batch_size: int, free_bytes: int, accumulate: int = 1) -> str:
+    """What to say of a batch that did not fit, with the largest power of two below it, or its parts, that should."""
+    at_once = -(-batch_size // accumulate)
+    largest = min(memory.largest_batch(0.8 * free_bytes), at_once - 1)
+    part = 2 ** (largest.bit_length() - 1) if largest >= 2 else 0
+    remedy = _smaller(batch_size, part, accumulate) if part else "choose a narrower net"
+    parts = f" in {accumulate} parts" if accumulate > 1 else ""
     return (
-        f"train.batch_size = {batch_size} takes about {show_bytes(memory.of_batch(batch_size))} of memory, "
+        f"train.batch_size = {batch_size}{parts} takes about {show_bytes(memory.of_batch(at_once))} of memory, "
         f"and {show_bytes(free_bytes)} are free; {remedy}"
     )
+
+
+def _smaller(batch_size: int, part: int, accumulate: int) -> str:
+    """The same batch in more parts, or a smaller one in as many."""
+    return f"set train.accumulate={-(-batch_size // part)}, or train.batch_size={part * accumulate}"

@@ -34,8 +34,7 @@ from snugnet.train import loop, losses, range_test
 from snugnet.train.history import Metric, score
 from snugnet.train.loop import Epoch, Step
 
-EVAL_BATCH = 500
-WHITENING_IMAGES = 5_000
+EVAL_BATCH, WHITENING_IMAGES, EVAL_SIDE = 500, 5_000, 32  # so many images of that side, and fewer of larger ones
 Observer = Callable[[Step | Epoch], None]
 
 
@@ -129,7 +128,8 @@ def opened(experiment: Experiment, controls: Controls) -> Splits:
 
 
 def prepared(experiment: Experiment, *, force: bool = False) -> tuple[Experiment, budget.Cost]:
-    """The experiment with its net made for its data, and the cost; the user's own code in it was tried.
+    """The experiment with its net made for its data, whose place is decided, and the cost; the user's own code in it
+    was tried.
 
     Raises OverBudget, RecipeError; reads no pixel.
     """
@@ -138,7 +138,7 @@ def prepared(experiment: Experiment, *, force: bool = False) -> tuple[Experiment
     budget.check(cost, experiment.budget)
     augment.try_out(experiment.train.augment, planned.model.in_channels, planned.model.image_size)
     losses.try_out(experiment.train, planned.model.classes)
-    return experiment.model_copy(update={"model": planned.model}), cost
+    return experiment.model_copy(update={"model": planned.model, "data": sources.decided(experiment.data)}), cost
 
 
 def descended(experiment: Experiment, parent: Found | None, data: Splits, controls: Controls) -> Experiment:
@@ -295,8 +295,9 @@ def memory_explained(experiment: Experiment, compute: Compute) -> Iterator[None]
         if not memory.is_out_of_memory(error):
             raise
         needed = memory.predict(experiment.model, experiment.train, compute.precision)
-        free = memory.available_bytes(compute.device)
-        raise OutOfMemory(memory.too_large(needed, experiment.train.batch_size, free)) from error
+        free = device.available_bytes(compute.device)
+        config = experiment.train
+        raise OutOfMemory(memory.too_large(needed, config.batch_size, free, config.accumulate)) from error
 
 
 def loaders(
@@ -316,15 +317,25 @@ def loaders(
     )
     if not len(data.val):
         return loader, None
-    rows = processes.share(len(data.val))
-    return loader, EvalLoader(data.val, data.normalization, batch_size=EVAL_BATCH, device=where, rows=rows)
+    rows = torch.arange(len(data.val))[processes.share(len(data.val))]
+    return loader, eval_loader(data.val.select(rows), data.normalization, where)
+
+
+def eval_loader(images: Images, normalization: Normalization, where: torch.device) -> EvalLoader:
+    """A split in batches that take about as much memory whatever the images' size."""
+    return EvalLoader(images, normalization, batch_size=as_many(EVAL_BATCH, images), device=where)
+
+
+def as_many(count: int, images: Images) -> int:
+    """`count`, or of larger images as many as have the pixels of so many 32x32 ones."""
+    return max(1, min(count, count * EVAL_SIDE**2 // images.pixels.shape[2] ** 2))
 
 
 def normalized_sample(data: Splits) -> torch.Tensor:
     """The first training images in their order by content: a fixed random sample."""
     cpu = torch.device("cpu")
-    sample = data.train.select(torch.arange(min(WHITENING_IMAGES, len(data.train))))
-    return next(iter(EvalLoader(sample, data.normalization, batch_size=WHITENING_IMAGES, device=cpu)))
+    sample = data.train.select(torch.arange(min(as_many(WHITENING_IMAGES, data.train), len(data.train))))
+    return next(iter(EvalLoader(sample, data.normalization, batch_size=len(sample), device=cpu)))
 
 
 def ship(run: Run, data: Splits, state: loop.State) -> tuple[Shipped, str]:
@@ -364,7 +375,7 @@ def judge_views(run: Run, shipped: Shipped, test: Images | None, compute: Comput
 
 def logits_of(shipped: Shipped, images: Images, where: torch.device, tta: TtaConfig | None = None) -> torch.Tensor:
     """fp32 logits (N, classes) of a shipped net, on the CPU."""
-    loader = EvalLoader(images, shipped.card.normalization, batch_size=EVAL_BATCH, device=where)
+    loader = eval_loader(images, shipped.card.normalization, where)
     model = shipped.model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     compute = Compute(where, "fp32")
     logits = predict(model, loader, compute) if tta is None else predict_views(model, loader, compute, tta)

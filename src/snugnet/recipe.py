@@ -92,7 +92,8 @@ class Experiment(Frozen):
         Values at their defaults are left out, so that a new field does not make an old recipe another one.
         Of the user's own code it knows import paths and options; environment.json has the fingerprints of the files.
         """
-        shaping = (self.model.plain(exclude_defaults=True), self.data.plain(exclude_defaults=True))
+        held = {"memory"} if self.data.memory == "ram" else None  # "auto" is that or "map", decided before training
+        shaping = (self.model.plain(exclude_defaults=True), self.data.plain(exclude_defaults=True, exclude=held))
         parts = [*shaping, self.train.plain(exclude_defaults=True, exclude={"log_every", "init_from"})]
         if begins_with := self._begins_with:
             parts.append({"begins_with": begins_with})

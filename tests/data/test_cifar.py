@@ -128,10 +128,10 @@ def test_an_empty_binary_batch(tiny: TinyCifar):
 
 
 def test_a_binary_batch_that_cannot_be_read(tiny: TinyCifar, monkeypatch: pytest.MonkeyPatch):
-    def denied(*_: object) -> None:
+    def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(np, "fromfile", denied)
+    monkeypatch.setattr(np, "memmap", denied)
     with pytest.raises(DataError, match=r"test_batch.bin: cannot be read \(Permission denied\)" + ARCHIVE):
         Cifar(tiny.write_binary(), BINARY).read("test")
 

@@ -178,3 +178,17 @@ def test_a_corrupt_image_leaves_no_cache(tmp_path: Path, picture):
 
 def test_no_files_are_no_pixels(tmp_path: Path):
     assert read_pixels(tmp_path, "test", [], 8, exact=True).shape == (0, 3, 8, 8)
+
+
+@pytest.mark.parametrize(("chunk_bytes", "ahead"), [(3 * 192, 3), (1, 1)])
+def test_no_more_is_decoded_ahead_than_memory_is_given(
+    tmp_path: Path, picture, monkeypatch, chunk_bytes: int, ahead: int
+):
+    paths = [picture(tmp_path / f"{i}.png", seed=i) for i in range(6)]
+    asked: list[Path] = []
+    monkeypatch.setattr(decode, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(decode, "open_rgb", lambda path: asked.append(path) or open_rgb(path))
+    images = decode.decoded(tmp_path, paths, 8, exact=True)
+    next(images)
+    images.close()  # waits for those that were begun
+    assert 1 <= len(asked) <= ahead

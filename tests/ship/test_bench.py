@@ -153,7 +153,7 @@ def test_every_way_is_the_shipped_net(finished: Path):
 
 def test_a_batch_beyond_memory(finished: Path, monkeypatch: pytest.MonkeyPatch):
     peak = budget.price(artifact.read(finished / "model.safetensors").card).peak_activation_bytes
-    monkeypatch.setattr(bench.memory, "available_bytes", lambda device: 2 * peak)
+    monkeypatch.setattr(bench, "available_bytes", lambda device: 2 * peak)
     assert torch_net(finished, Protocol(batch=2), CPU).ways
     with pytest.raises(OutOfMemory, match=r"digits: --batch 3 takes about .* of memory, and .* are free; give a sma"):
         torch_net(finished, Protocol(batch=3), CPU)

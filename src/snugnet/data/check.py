@@ -22,6 +22,7 @@ from snugnet.data.sources import Source, resolve
 from snugnet.errors import DataError
 
 IMBALANCE = 10
+AHEAD = 10_000  # files a queue: what is queued takes more memory than what is found
 _SAME_FORMAT = {"MPO": "JPEG"}  # how some phones write a JPEG
 
 
@@ -38,7 +39,7 @@ class CheckReport:
         return not any(problem.severity == "error" for problem in self.problems)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
     """What is remembered of an image that could be read."""
 
@@ -110,8 +111,10 @@ def _unofficial(name: str, split: Split, images: Images) -> Iterator[Problem]:
 def _read_files(listing: Listing, problems: list[Problem]) -> list[_Entry]:
     problems += listing.problems
     listed = [(split, label, path) for split in SPLITS for label, path in listing.of(split)]
+    looked: list[tuple[_Entry | None, Problem | None]] = []
     with ThreadPoolExecutor(THREADS) as pool:
-        looked = list(pool.map(lambda item: _look(listing, *item), listed))
+        for start in range(0, len(listed), AHEAD):
+            looked += pool.map(lambda item: _look(listing, *item), listed[start : start + AHEAD])
     entries = [entry for entry, _ in looked if entry is not None]
     problems += [problem for _, problem in looked if problem is not None]
     problems += _sizes(listing.root, entries)

@@ -15,6 +15,7 @@ import torch
 
 from snugnet.data import unpickle
 from snugnet.data.images import DataInfo, Images, Split
+from snugnet.data.mapped import Mapped
 from snugnet.errors import DataError
 
 IMAGE_BYTES = 3 * 32 * 32
@@ -83,6 +84,7 @@ class Cifar:
 
     root: Path
     layout: Layout
+    stays_in_files: bool = False  # of the binary version, whose records can be mapped as they are
 
     def describe(self) -> DataInfo:
         return DataInfo(self.layout.name, self._classes(), channels=3, image_size=32)
@@ -92,10 +94,11 @@ class Cifar:
             return None
         count = self._images_a_batch()
         batches = [self._read_batch(self.root / file, count) for file in self.layout.files[split]]
-        pixels = np.concatenate([batch[0] for batch in batches]).reshape(-1, 3, 32, 32)
+        pixels = [batch[0].reshape(-1, 3, 32, 32) for batch in batches]
+        whole = Mapped.of(pixels) if self.stays_in_files else torch.from_numpy(np.concatenate(pixels))
         labels = np.concatenate([batch[1] for batch in batches])
         names = tuple(name for batch in batches for name in batch[2])
-        return Images(torch.from_numpy(pixels), torch.from_numpy(labels), names or None)
+        return Images(whole, torch.from_numpy(labels), names or None)
 
     def _read_batch(self, path: Path, count: int | None) -> tuple[Any, Any, list[str]]:
         read = _read_pickle if self.layout.names_key else _read_records
@@ -146,7 +149,7 @@ def _read_pickle(path: Path, layout: Layout) -> tuple[Any, Any, list[str]]:
 def _read_records(path: Path, layout: Layout) -> tuple[Any, Any, list[str]]:
     record = layout.label_bytes + IMAGE_BYTES
     try:
-        flat = np.fromfile(path, np.uint8)
+        flat = np.memmap(path, np.uint8, mode="r") if path.stat().st_size else np.empty(0, np.uint8)
     except OSError as error:
         raise _bad(path, f"cannot be read ({error.strerror})") from error
     if flat.size % record:

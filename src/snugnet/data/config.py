@@ -8,6 +8,7 @@ from pydantic import Field
 
 from snugnet.config import Frozen
 
+Memory = Literal["auto", "ram", "map"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -36,6 +37,7 @@ class DataConfig(Frozen):
     """
 
     name: str = "cifar10"
+    memory: Memory = "auto"  # "map": pixels stay in files; auto: where they would fill memory
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None  # side that images of a folder or CSV are resized to
     train_on: Literal["train", "all"] = "train"  # "all": train + val, once nothing is left to choose; val is then empty
     val_fraction: Fraction = 0.1  # of each class; taken only where the data has no val split of its own

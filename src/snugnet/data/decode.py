@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from snugnet.data.mapped import images_in
 from snugnet.data.places import cache_folder
 from snugnet.errors import DataError
 from snugnet.files import storage_error
@@ -22,7 +23,7 @@ from snugnet.files import storage_error
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 VERSION = 1  # part of the cache's key: raise it when decoding changes any pixel
 THREADS = 4  # Pillow decodes outside the interpreter's lock
-CHUNK = 256  # images decoded ahead of the writing
+CHUNK, CHUNK_BYTES = 256, 2**26  # decoded ahead of the writing: so many images, and no more bytes than that
 
 
 def is_image(path: Path) -> bool:
@@ -61,10 +62,10 @@ def read_pixels(root: Path, split: str, files: Sequence[Path], size: int, exact:
     """
     if not files:
         return torch.empty(0, 3, size, size, dtype=torch.uint8)
-    cached = _cache_path(root, f"{split}-{size}", files, exact)
+    cached = cache_path(root, f"{split}-{size}", files, f"{exact}").with_suffix(".npy")
     mapped = _mapped(cached, len(files), size)
     if mapped is None:
-        _write_cache(cached, _decoded(root, files, size, exact), (len(files), 3, size, size))
+        _write_cache(cached, decoded(root, files, size, exact), (len(files), 3, size, size))
         _remove_outdated(cached)
         mapped = np.load(cached, mmap_mode="c")
     return torch.from_numpy(mapped)
@@ -89,7 +90,7 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
-def _decoded(root: Path, files: Sequence[Path], size: int, exact: bool) -> Iterator[Any]:
+def decoded(root: Path, files: Sequence[Path], size: int, exact: bool) -> Iterator[Any]:
     """uint8 (3, size, size) an image, in the order of `files`."""
 
     def decode(path: Path) -> Any:
@@ -102,18 +103,20 @@ def _decoded(root: Path, files: Sequence[Path], size: int, exact: bool) -> Itera
         return np.asarray(square(image, size)).transpose(2, 0, 1)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(files), CHUNK):
-            yield from pool.map(decode, files[start : start + CHUNK])
+        ahead = min(CHUNK, images_in(CHUNK_BYTES, (3, size, size)))
+        for start in range(0, len(files), ahead):
+            yield from pool.map(decode, files[start : start + ahead])
 
 
-def _cache_path(root: Path, what: str, files: Sequence[Path], exact: bool) -> Path:
-    """One name for these files as they are now: a file that is changed, added or renamed gives another."""
-    key = blake2b(f"{VERSION} {exact}".encode(), digest_size=16)
+def cache_path(root: Path, what: str, files: Sequence[Path], how: str) -> Path:
+    """One name for these files as they are now: a file that is changed, added or renamed gives another, and so does
+    another `how`, all that shapes what is kept besides them."""
+    key = blake2b(f"{VERSION} {how}".encode(), digest_size=16)
     for path in files:
         stat = path.stat()
         key.update(f"\n{path} {stat.st_size} {stat.st_mtime_ns}".encode("utf-8", "surrogateescape"))
     place = blake2b(os.fsencode(root.resolve()), digest_size=8).hexdigest()
-    return cache_folder() / "decoded" / f"{root.name}-{place}" / f"{what}-{key.hexdigest()}.npy"
+    return cache_folder() / "decoded" / f"{root.name}-{place}" / f"{what}-{key.hexdigest()}"
 
 
 def _remove_outdated(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Images in memory, and the hash of their pixels that splits, duplicates and digests go by."""
+"""Images, and the hash of their pixels that splits, duplicates and digests go by."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+from snugnet.data.mapped import Mapped, Pixels, parts
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -27,7 +29,7 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Images:
-    pixels: Tensor  # uint8 (N, C, H, W)
+    pixels: Pixels  # uint8 (N, C, H, W), in memory or in files
     labels: Tensor  # int64 (N,)
     names: tuple[str, ...] | None  # file names, where the data set has them
 
@@ -35,19 +37,33 @@ class Images:
         return len(self.labels)
 
     def select(self, indices: Tensor) -> Images:
-        """The images at `indices` (int64), in that order, copied."""
+        """The images at `indices` (int64), in that order: copied in memory, listed in files."""
         names = self.names and tuple(self.names[i] for i in indices.tolist())
-        return Images(self.pixels[indices], self.labels[indices], names)
+        pixels = self.pixels.select(indices) if isinstance(self.pixels, Mapped) else self.pixels[indices]
+        return Images(pixels, self.labels[indices], names)
 
 
 def join(first: Images, second: Images) -> Images:
+    if not len(second):
+        return first
     names = None if first.names is None or second.names is None else first.names + second.names
-    return Images(torch.cat([first.pixels, second.pixels]), torch.cat([first.labels, second.labels]), names)
+    return Images(_joined(first.pixels, second.pixels), torch.cat([first.labels, second.labels]), names)
+
+
+def _joined(first: Pixels, second: Pixels) -> Pixels:
+    if isinstance(first, Mapped) and isinstance(second, Mapped):
+        return first.joined(second)
+    assert isinstance(first, Tensor), "the splits of a source are all in memory, or all in files"
+    assert isinstance(second, Tensor)
+    return torch.cat([first, second])
 
 
 def content_hashes(images: Images) -> list[bytes]:
     """16 bytes an image, of its pixels alone: equal for equal pixels whatever the file, its format and its label."""
-    rows = images.pixels.flatten(1).contiguous().numpy()
+    known = images.pixels.known_hashes() if isinstance(images.pixels, Mapped) else None
+    if known is not None:
+        return known
+    rows = (row for part in parts(images.pixels) for row in part.flatten(1).contiguous().numpy())
     return [blake2b(row, digest_size=16).digest() for row in rows]
 
 

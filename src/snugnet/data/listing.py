@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from snugnet.data.decode import header_size, read_pixels
+from snugnet.data import store
+from snugnet.data.config import Memory
+from snugnet.data.decode import cache_path, decoded, header_size, read_pixels
 from snugnet.data.images import DataInfo, Images, Split, content_hashes, held_out
 from snugnet.data.problems import Problem, raise_errors
+from snugnet.data.store import Contents
+from snugnet.device import available_bytes
 from snugnet.errors import DataError
 
 Files = Mapping[Split, Mapping[str, Sequence[Path]]]  # by split and class; a class may be there and empty
@@ -64,6 +69,7 @@ class ImageFiles:
 
     listing: Listing
     image_size: int | None
+    memory: Memory = "auto"
 
     def describe(self) -> DataInfo:
         raise_errors(self.listing.problems)
@@ -75,13 +81,31 @@ class ImageFiles:
             return self._read(split) if split in self.listing.files else None
         return None if split == "val" else train_or_test(self._read("train"), split)
 
+    def decided(self) -> Literal["ram", "map"]:
+        """Where pixels go. "auto" is memory while all splits take at most half of what is free."""
+        if self.memory != "auto":
+            return self.memory
+        images = sum(len(paths) for classes in self.listing.files.values() for paths in classes.values())
+        return "map" if 2 * images * 3 * self._side() ** 2 > available_bytes(torch.device("cpu")) else "ram"
+
     def _read(self, split: Split) -> Images:
         listed = list(self.listing.of(split))
         numbers = {name: number for number, name in enumerate(self.listing.classes)}
-        paths = [path for _, path in listed]
+        labels, paths = [numbers[name] for name, _ in listed], [path for _, path in listed]
+        names = tuple(map(self.listing.shown, paths))
+        if paths and self.decided() == "map":
+            return self._stored(split, paths, Contents((3, *2 * [self._side()]), labels, names, self.listing.classes))
         pixels = read_pixels(self.listing.root, split, paths, self._side(), exact=self.image_size is None)
-        labels = torch.tensor([numbers[name] for name, _ in listed], dtype=torch.int64)
-        return Images(pixels, labels, tuple(map(self.listing.shown, paths)))
+        return Images(pixels, torch.tensor(labels, dtype=torch.int64), names)
+
+    def _stored(self, split: Split, paths: Sequence[Path], contents: Contents) -> Images:
+        """The images in the order of their content, mapped from a store, which is written first where there is none."""
+        exact, side = self.image_size is None, self._side()
+        how = f"store {store.VERSION} {exact} {contents.classes}"
+        folder = cache_path(self.listing.root, f"{split}-map-{side}", paths, how)
+        return store.opened(folder) or store.made(
+            folder, contents, lambda: decoded(self.listing.root, paths, side, exact)
+        )
 
     def _side(self) -> int:
         if self.image_size is not None:

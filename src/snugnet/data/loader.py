@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Generator, Tensor
 
+from snugnet.data import feed
 from snugnet.data.augment import Augment, Draw, to_apply
 from snugnet.data.config import Normalization
 from snugnet.data.copies import NO_COPIES, Copies
 from snugnet.data.images import Images
+from snugnet.data.mapped import Mapped
 from snugnet.device import one_thread
 
 
@@ -39,7 +41,7 @@ class Normalize:
 
 
 class TrainLoader:
-    """Shuffled, augmented batches of a split that lies on the device.
+    """Shuffled, augmented batches of a split that lies on the device, or in files.
 
     Order and draws are functions of (seed, epoch, step) alone, so that an epoch may be entered at any step; they are
     made on the CPU, the same for every device. A last batch of one image is left out: batch norm has nothing to learn
@@ -58,8 +60,9 @@ class TrainLoader:
         device: torch.device,
         copies: Copies = NO_COPIES,
     ) -> None:
-        self._pixels, self._labels = images.pixels.to(device), images.labels.to(device)
+        self._labels = images.labels.to(device)
         self._sources = torch.cat([torch.arange(len(images)), copies.sources])  # what is shown: places in the split
+        self._feed = feed.build(images.pixels, self._sources, device)
         self._plain = len(images) if copies.only else 0  # the first that many are never augmented
         self._normalize = Normalize(normalization, device)
         self._on_pixels, self._on_floats = to_apply(augment)
@@ -78,28 +81,26 @@ class TrainLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(images float32 (N, C, H, W), labels int64 (N,)) from step `start` on."""
-        order = self._order(epoch)
+        generator = Generator().manual_seed(derived_seed(self.seed, epoch, "order"))
+        order = self._feed.order(generator)
+        batches = self._feed.batches(order, start * self._batch_size, self._batch_size)
         for step in range(start, self.steps):
-            yield self._batch(order, epoch, step)
+            yield self._batch(batches, order, epoch, step)
 
     def samples(self) -> tuple[Tensor, Tensor]:
         """The first batch as it can be looked at: (uint8 images (N, C, H, W), labels)."""
-        images, labels = self._batch(self._order(0), 0, 0)
+        images, labels = next(self.epoch(0))
         return self._normalize.undo(images), labels
 
-    def _order(self, epoch: int) -> Tensor:
-        generator = Generator().manual_seed(derived_seed(self.seed, epoch, "order"))
-        return torch.randperm(len(self._sources), generator=generator)
-
-    def _batch(self, order: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Augmented, normalised images and labels, by draws that belong to this step."""
+    def _batch(self, batches: Iterator[Tensor], order: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """The next of `batches`, augmented and normalised by draws that belong to this step, and its labels."""
         shown = order[step * self._batch_size : (step + 1) * self._batch_size]
         generator = Generator().manual_seed(derived_seed(self.seed, epoch, step))
         allowed = shown >= self._plain if self._plain else None
         draw = Draw(generator, shown, epoch, self.seed, allowed)
         place = self._sources[shown].to(self._device, non_blocking=True)
         with one_thread():
-            pixels = self._pixels[place]
+            pixels = next(batches)
             for operation in self._on_pixels:
                 pixels = operation(pixels, draw)
             images = self._normalize(pixels)
@@ -109,21 +110,14 @@ class TrainLoader:
 
 
 class EvalLoader:
-    """A split, or `rows` of it, in its own order, normalised, without augmentation."""
+    """A split in its own order, normalised, without augmentation."""
 
-    def __init__(
-        self,
-        images: Images,
-        normalization: Normalization,
-        *,
-        batch_size: int,
-        device: torch.device,
-        rows: slice = slice(None),
-    ) -> None:
-        self._pixels, self.labels = images.pixels[rows].to(device), images.labels[rows].to(device)
+    def __init__(self, images: Images, normalization: Normalization, *, batch_size: int, device: torch.device) -> None:
+        self._pixels = images.pixels if isinstance(images.pixels, Mapped) else images.pixels.to(device)
+        self.labels = images.labels.to(device)
         self._normalize = Normalize(normalization, device)
-        self._batch_size = batch_size
+        self._batch_size, self._device = batch_size, device
 
     def __iter__(self) -> Iterator[Tensor]:
         for pixels in self._pixels.split(self._batch_size):
-            yield self._normalize(pixels)
+            yield self._normalize(pixels.to(self._device))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 
 from snugnet.data.cifar import LAYOUTS, PUBLISHED, Cifar, layout_of
-from snugnet.data.config import DataConfig
+from snugnet.data.config import DataConfig, Memory
 from snugnet.data.digits import Digits
 from snugnet.data.download import Report, fetch, silent
 from snugnet.data.folder import list_folder
@@ -52,27 +53,44 @@ def on_disk(name: str) -> Path | None:
     return None
 
 
-def resolve(name: str, image_size: int | None = None, report: Report = silent) -> Source:
+def resolve(name: str, image_size: int | None = None, report: Report = silent, memory: Memory = "auto") -> Source:
     """The source that `name` means: a known name, or a path. Raises DataError."""
     if name in NAMED:
         return NAMED[name](report)
     path = Path(name).expanduser()
     if path.is_dir():
-        return ImageFiles(list_folder(path), image_size) if layout_of(path) is None else _cifar(path)
+        return ImageFiles(list_folder(path), image_size, memory) if layout_of(path) is None else _cifar(path)
     if path.is_file() and path.suffix.lower() == ".csv":
-        return ImageFiles(list_table(path), image_size)
+        return ImageFiles(list_table(path), image_size, memory)
     raise _unknown(name, path)
 
 
 def open_source(config: DataConfig, report: Report = silent) -> Source:
-    """As `resolve`, for a recipe. Raises RecipeError where its image size is not one that the data can have."""
-    source = resolve(config.name, config.image_size, report)
+    """As `resolve`, for a recipe. Raises RecipeError where its image size or memory are not what the data can have."""
+    source = resolve(config.name, config.image_size, report, config.memory)
     if config.image_size is not None and (own := source.describe().image_size) != config.image_size:
         raise RecipeError(
             f"data.image_size: images of {config.name} are {own}×{own}, and only those of a folder or a CSV are "
             f"resized; got {config.image_size}: remove it"
         )
-    return source
+    return source if config.memory != "map" or isinstance(source, ImageFiles) else _in_files(config.name, source)
+
+
+def _in_files(name: str, source: Source) -> Source:
+    if isinstance(source, Cifar) and not source.layout.names_key:
+        return replace(source, stays_in_files=True)
+    raise RecipeError(
+        "data.memory: 'map' is for a folder of images, a CSV or the binary version of CIFAR; "
+        f"{name} is read into memory: remove the key"
+    )
+
+
+def decided(config: DataConfig) -> DataConfig:
+    """The same with `memory` "ram" or "map" where it was "auto": the order of training images hangs on it."""
+    if config.memory != "auto":
+        return config
+    source = None if config.name in NAMED else open_source(config)
+    return config.model_copy(update={"memory": source.decided() if isinstance(source, ImageFiles) else "ram"})
 
 
 def describe(config: DataConfig) -> DataInfo:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.copies import NO_COPIES, Copies, extra_copies
 from snugnet.data.download import Report, silent
 from snugnet.data.images import DataInfo, Images, content_hashes, held_out, join
+from snugnet.data.mapped import Pixels, parts
 from snugnet.data.sources import open_source
 from snugnet.errors import DataError, RecipeError
 
@@ -50,24 +52,24 @@ def open_test(config: DataConfig, report: Report = silent) -> Images:
     """The test images, sorted as the others are: the only place where they are opened. Empty where there are none."""
     source = open_source(config, report)
     test = source.read("test")
-    return _nothing(source.describe()) if test is None else _sorted(test)[0]
+    return _nothing(source.describe()) if test is None else _sorted(test)
 
 
 def _divided(config: DataConfig, info: DataInfo, train: Images, own_val: Images | None) -> tuple[Images, Images]:
     if config.train_on == "all":
-        images, _ = _sorted(train if own_val is None else join(train, own_val))
+        images = _sorted(train if own_val is None else join(train, own_val))
         _require_classes(info, images, "no image of it to train on: add some")
         return images, _nothing(info)
     if own_val is None:
         return _split_by_content(config, info, train)
     _require_classes(info, own_val, "its val split has none of it: add some, or remove the val split to have one made")
-    return _sorted(train)[0], _sorted(own_val)[0]
+    return _sorted(train), _sorted(own_val)
 
 
 def _split_by_content(config: DataConfig, info: DataInfo, everything: Images) -> tuple[Images, Images]:
-    images, hashes = _sorted(everything)
-    in_val = held_out(images.labels, hashes, config.val_fraction)
-    train, val = (images.select(mask.nonzero().flatten()) for mask in (~in_val, in_val))
+    order, hashes = _order(everything)
+    in_val = held_out(everything.labels[order], hashes, config.val_fraction)
+    train, val = (everything.select(order[mask]) for mask in (~in_val, in_val))
     if config.val_fraction > 0:
         few = f"too few images for data.val_fraction = {config.val_fraction:g}: add images, or raise it"
         _require_classes(info, val, few)
@@ -75,12 +77,16 @@ def _split_by_content(config: DataConfig, info: DataInfo, everything: Images) ->
     return train, val
 
 
-def _sorted(images: Images) -> tuple[Images, list[bytes]]:
-    """By content hash, then label, then name; and the hashes in that order."""
+def _sorted(images: Images) -> Images:
+    return images.select(_order(images)[0])
+
+
+def _order(images: Images) -> tuple[Tensor, list[bytes]]:
+    """int64 (N,): by content hash, then label, then name; and the hashes in that order."""
     hashes, labels = content_hashes(images), images.labels.tolist()
     names: Sequence[str] = images.names or [""] * len(images)
     order = sorted(range(len(images)), key=lambda i: (hashes[i], labels[i], names[i]))
-    return images.select(torch.tensor(order, dtype=torch.int64)), [hashes[i] for i in order]
+    return torch.tensor(order, dtype=torch.int64), [hashes[i] for i in order]
 
 
 def _nothing(info: DataInfo) -> Images:
@@ -107,12 +113,20 @@ def _normalization(config: DataConfig, info: DataInfo, train: Images) -> Normali
     return given
 
 
+def _counts(pixels: Pixels) -> Tensor:
+    """int64 (C, 256): how often each channel has each value."""
+    counts = torch.zeros(pixels.shape[1], 256, dtype=torch.int64)
+    for part in parts(pixels):
+        for own, channel in zip(counts, part.unbind(1), strict=True):
+            own += torch.bincount(channel.flatten(), minlength=256)
+    return counts
+
+
 def _measured(info: DataInfo, train: Images) -> Normalization:
     """Mean and population standard deviation of pixel / 255, from counts of the 256 values: exact in any order."""
     means, stds = [], []
-    for channel in train.pixels.unbind(1):
-        counts = torch.bincount(channel.flatten(), minlength=256).double()
-        values = torch.arange(256, dtype=torch.float64) / 255
+    values = torch.arange(256, dtype=torch.float64) / 255
+    for counts in _counts(train.pixels).double():
         mean = (counts * values).sum() / counts.sum()
         std = ((counts * (values - mean) ** 2).sum() / counts.sum()).sqrt()
         means.append(round(mean.item(), 6))

@@ -17,10 +17,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snugnet import artifact, budget, environment, memory, runs
+from snugnet import artifact, budget, environment, runs
 from snugnet.artifact import Card, Shipped
 from snugnet.config import Frozen
-from snugnet.device import threads
+from snugnet.device import available_bytes, threads
 from snugnet.errors import OutOfMemory
 from snugnet.units import show_bytes
 
@@ -157,7 +157,7 @@ def torch_net(path: Path, protocol: Protocol, where: torch.device) -> Net:
 
 def check_memory(path: Path, card: Card, batch: int, where: torch.device) -> None:
     needed = batch * int(budget.measure(card, "peak_activation_bytes"))
-    if needed > (free := memory.available_bytes(where)):
+    if needed > (free := available_bytes(where)):
         raise OutOfMemory(
             f"{path}: --batch {batch} takes about {show_bytes(needed)} of memory, and {show_bytes(free)} are free; "
             "give a smaller one"

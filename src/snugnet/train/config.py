@@ -33,6 +33,7 @@ class TrainConfig(Frozen):
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     init_from: Annotated[str, Field(min_length=1)] | None = None  # whose weights it begins with, see lineage.py
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 128
+    accumulate: Annotated[int, Field(ge=1, le=1_000_000)] = 1  # equal parts that a batch's gradients are taken in
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     augment: Augmentation = ()
@@ -44,7 +45,7 @@ class TrainConfig(Frozen):
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # total norm that gradients are scaled down to
     clip_value: Annotated[float, Field(gt=0)] | None = None  # size that each gradient is cut to, before its norm is
     ema: EmaConfig | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast where the device computes in it
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: as `device.choose` finds fastest
     log_every: Annotated[int, Field(ge=1)] = 50  # steps that a loss in the metrics is the mean of
     keep: Literal["last", "best"] = "last"  # what ships: the last epoch, or the best on val
     keep_metric: Metric = "accuracy"  # what best means

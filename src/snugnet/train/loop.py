@@ -21,7 +21,7 @@ from snugnet.device import Compute
 from snugnet.errors import Diverged
 from snugnet.evaluate.predict import predict
 from snugnet.parallel import ALONE, Processes
-from snugnet.train import mix, optim, progressive
+from snugnet.train import mix, optim, progressive, scaling
 from snugnet.train.config import TrainConfig
 from snugnet.train.ema import Ema, NoEma
 from snugnet.train.history import is_over
@@ -73,6 +73,7 @@ class Learner:
         self.criterion = build_loss(config, compute.device)
         self.update = optim.build(self.model, config.optimizer)
         self.lrs = [group["lr"] for group in self.update.groups]
+        self.scaling = scaling.build(self.weights, compute)
         self.ema = Ema(self.model, config.ema) if config.ema else NoEma(self.model)
         self.epoch = self.step = 0
         self.losses = torch.empty(0)
@@ -90,6 +91,7 @@ class Learner:
     def gradients(self, images: Tensor, targets: Tensor) -> Tensor:
         """The batch's loss at the weights as they are; leaves its gradients, clipped, in them."""
         loss = self.averaged(self._backward, images, targets)
+        self.scaling.settle()
         if self.config.clip_value is not None:
             nn.utils.clip_grad_value_(self.weights, self.config.clip_value)
         if self.config.clip_norm is not None:
@@ -97,14 +99,21 @@ class Learner:
         return loss
 
     def _backward(self, images: Tensor, targets: Tensor) -> Tensor:
-        """The same of the rows that this process takes, not clipped."""
+        """The same of the rows that this process takes, not clipped: in `accumulate` parts, one after the other."""
         for weight in self.weights:
             weight.grad = None
+        parts = min(self.config.accumulate, max(1, len(images) // 2))  # batch norm wants two images
+        pairs = zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True)
+        return torch.stack([self._part(part, own, len(part) / len(images)) for part, own in pairs]).sum()
+
+    def _part(self, images: Tensor, targets: Tensor, share: float) -> Tensor:
+        """Adds a part's share of the gradients to those of the weights; its share of the loss."""
         with self.compute.autocast():
             logits = self.model(images)
         loss = self.criterion(logits.float(), targets)
-        loss.backward()
-        return loss.detach()
+        scaled = self.scaling.scale(loss)
+        scaled.backward(torch.full_like(scaled, share))
+        return loss.detach() * share
 
     def state(self) -> State:
         averaged = self.ema.model.state_dict() if self.ema.model is not self.model else None
@@ -116,6 +125,7 @@ class Learner:
             "model": self.model.state_dict(),
             "ema": averaged,
             "optimizer": self.update.state(),
+            "scaling": self.scaling.state(),
             "random": torch.get_rng_state(),
             "random_device": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -128,6 +138,8 @@ class Learner:
         if state["ema"] is not None:
             self.ema.model.load_state_dict(state["ema"])
         self.update.load(state["optimizer"])
+        if state.get("scaling"):  # a state from before there was one has none
+            self.scaling.load(state["scaling"])
         torch.set_rng_state(state["random"])
         if state["random_device"] is not None:
             torch.cuda.set_rng_state(state["random_device"], self.device)

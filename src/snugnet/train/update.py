@@ -117,6 +117,8 @@ class Sam(Update):
 
     def step(self, gradients: Gradients) -> Tensor:
         loss = gradients()
+        if all(weight.grad is None for weight in self.weights):  # they overflowed in fp16
+            return loss
         home = [weight.detach().clone() for weight in self.weights]
         self._climb()
         with statistics_kept(self.model):
