@@ -25,6 +25,7 @@ ORDER = [
     "ship",
     "judging compare",
     "report",
+    "api",
     "cli __main__",
 ]
 LAZY = {
