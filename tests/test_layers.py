@@ -22,7 +22,7 @@ ORDER = [
     "design runs",
     "lineage",
     "pipeline",
-    "ship",
+    "ship track",
     "judging compare",
     "report",
     "api",

@@ -1,8 +1,8 @@
 """snugnet as a library: what the commands do, as functions. `import snugnet` offers them; docs/library.md shows them.
 
-A recipe is given as a built-in name, a path, TOML text, a dict or a `Recipe`; a run as its directory or its `RunRecord`.
-Every error that is not a bug is a `SnugError` (snugnet.errors), in the words that the command line prints. Accuracies
-are fractions, sizes bytes, times seconds.
+A recipe is given as a built-in name, a path, TOML text, a dict or a `Recipe`; a run as its directory or its
+`RunRecord`. Every error that is not a bug is a `SnugError` (snugnet.errors), in the words that the command line prints.
+Accuracies are fractions, sizes bytes, times seconds.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from snugnet.problems import nearest
 from snugnet.recipe import Recipe
 from snugnet.runs import RunRecord
 from snugnet.stopping import Stopper
+from snugnet.track import available
+from snugnet.track.observer import along, recorded
 
 RecipeLike = str | Path | Mapping[str, Any] | Recipe
 RunLike = str | Path | RunRecord
@@ -90,31 +92,44 @@ def train_recipe(
     device: str = "auto",
     stop_after: str | float | None = None,
     observe: Observer | None = None,
+    trackers: Iterable[str] = (),
 ) -> RunRecord:
     """Trains in a new run directory, else runs/<recipe>-<number>; ships, judges what shipped, and returns the record.
 
-    `observe` is told each `Step` and each `Epoch` (snugnet.train.loop): their facts, not a copy of the weights.
+    `observe` is told each `Step` and each `Epoch` (snugnet.train.loop): what it raises ends the training there.
+    `trackers` are of "tensorboard", "wandb", "mlflow".
     After `stop_after` ("50m", or seconds) training ends cleanly; the record's `summary` is then empty, and
     `resume_run` goes on, bitwise as if it had never stopped. Ctrl-C does the same, but raises Interrupted.
-    Raises OverBudget before any image is read; RunExists, RecipeError, DataError, Diverged, StorageError.
+    Raises OverBudget before any image is read; RunExists, RecipeError, DataError, Diverged, StorageError, MissingExtra.
     """
+    names = available(trackers)
     loaded = load_recipe(source)
     if seed is not None:
         loaded = loaded.with_seed(seed)
     path = runs.free_path(runs.ROOT, loaded.experiment.name) if run is None else Path(run)
     controls = _controls(device, stop_after, observe)
     with _stopped_on_time(controls):
-        pipeline.start(loaded, path, controls, force=_has_other_data(loaded))
+        force = _has_other_data(loaded)
+        along(names, path, controls, lambda told: pipeline.start(loaded, path, told, force=force))
     return runs.read(path)
 
 
 def resume_run(
-    run: RunLike, *, device: str = "auto", stop_after: str | float | None = None, observe: Observer | None = None
+    run: RunLike,
+    *,
+    device: str = "auto",
+    stop_after: str | float | None = None,
+    observe: Observer | None = None,
+    trackers: Iterable[str] | None = None,
 ) -> RunRecord:
-    """Goes on exactly where a run stopped; a finished one is returned as it is. As `train_recipe` otherwise."""
+    """Goes on exactly where a run stopped; a finished one is returned as it is. As `train_recipe` otherwise.
+
+    `trackers` None: those that the run has, in the same tracked runs.
+    """
     path, controls = _path(run), _controls(device, stop_after, observe)
+    names = available(recorded(path) if trackers is None else trackers)
     with _stopped_on_time(controls):
-        pipeline.resume(path, controls)
+        along(names, path, controls, lambda told: pipeline.resume(path, told))
     return runs.read(path)
 
 
@@ -195,7 +210,7 @@ def judge_net(
 
 
 def compare_runs(*compared: RunLike) -> Comparison:
-    """Runs side by side: means over seeds, Pareto front, paired tests over seeds and over images, each with its verdict.
+    """Runs side by side: means over seeds, Pareto front, paired tests over seeds and images, each with its verdict.
 
     The directory of several seeds stands for all of them. Raises ArtifactError, DataError, UsageError.
     """

@@ -12,7 +12,7 @@ from snugnet.device import Compute
 
 @torch.no_grad()
 def predict(model: nn.Module, batches: Iterable[Tensor], compute: Compute) -> Tensor:
-    """Logits float32 (N, classes) of batches of images on the device, in their order. Leaves the net in evaluation mode."""
+    """Logits float32 (N, classes) of batches on the device, in their order. Leaves the net in evaluation mode."""
     model.eval()
     with compute.autocast():
         return torch.cat([model(images).float() for images in batches])
