@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_a_recipe_in_every_form(tmp_path: Path):
 
 
 def test_what_a_recipe_cannot_be():
-    with pytest.raises(RecipeError, match=r"^the dict:2: train\.epoch: unknown key, did you mean 'epochs'\?$"):
+    with pytest.raises(RecipeError, match=r"^the dict: train\.epoch: unknown key, did you mean 'epochs'\?$"):
         snugnet.load_recipe({"model": {"stages": [["basic", 1, 4]]}, "train": {"epoch": 3, "epochs": 1}})
     with pytest.raises(
         RecipeError, match=r"^train\.clip_norm: must be a text, .*; got None: leave out what is to keep"
@@ -221,6 +222,7 @@ def test_a_net_without_logits_is_told_so():
         snugnet.judge_net(nn.Identity(), torch.zeros(2, 3, 4), torch.zeros(2))
 
 
-def test_runs_are_compared(finished: Path):
-    comparison = snugnet.compare_runs(finished, snugnet.open_run(finished))
-    assert [row.params for row in comparison.runs] == [19_706, 19_706]
+def test_runs_are_compared(finished: Path, tmp_path: Path):
+    twin = shutil.copytree(finished, tmp_path / "twin")
+    comparison = snugnet.compare_runs(str(twin), snugnet.open_run(finished))
+    assert [Path(row.path) for row in comparison.runs] == [twin, finished]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from snugnet.budget import Budget, Cost
     from snugnet.compare import Comparison
-    from snugnet.errors import SnugError
+    from snugnet.errors import Interrupted, OverBudget, SnugError
     from snugnet.evaluate.metrics import Scores
     from snugnet.foreign import code_allowed
     from snugnet.recipe import Recipe
@@ -35,6 +35,8 @@ __all__ = [
     "Budget",
     "Comparison",
     "Cost",
+    "Interrupted",
+    "OverBudget",
     "Predictions",
     "Recipe",
     "RunRecord",
@@ -55,6 +57,8 @@ _ELSEWHERE = {  # all other names are in snugnet.api
     "Budget": "budget",
     "Comparison": "compare",
     "Cost": "budget",
+    "Interrupted": "errors",
+    "OverBudget": "errors",
     "Recipe": "recipe",
     "RunRecord": "runs",
     "Scores": "evaluate.metrics",

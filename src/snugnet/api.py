@@ -8,6 +8,7 @@ Accuracies are fractions, sizes bytes, times seconds.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from snugnet.track.observer import along, recorded
 RecipeLike = str | Path | Mapping[str, Any] | Recipe
 RunLike = str | Path | RunRecord
 LOG = logging.getLogger("snugnet")  # what the command line prints as notes
+DICT = "the dict"  # what messages call a recipe that is given as one
 BATCH = 500  # images that a net of the caller's own is shown at once
 
 
@@ -63,7 +65,7 @@ def load_recipe(
     else:
         text, where, title = _text(source)
         settings = [f"{key}={toml_text.inline(_said(key, value))}" for key, value in (changes or {}).items()]
-        loaded = recipe.parse(text, where, title, settings)
+        loaded = _parsed(text, where, title, settings)
     loaded = loaded.with_data(data)
     return loaded if budget is None else loaded.with_budget(_limits(budget))
 
@@ -220,11 +222,21 @@ def compare_runs(*compared: RunLike) -> Comparison:
 def _text(source: str | Path | Mapping[str, Any]) -> tuple[str, str, str]:
     """A recipe's text, what messages call it, and its name."""
     if isinstance(source, Mapping):
-        return toml_text.document({key: _said(key, value) for key, value in source.items()}), "the dict", ""
+        return toml_text.document({key: _said(key, value) for key, value in source.items()}), DICT, ""
     if isinstance(source, str) and "\n" in source:
         return source, "the text", ""
     title, text, where = recipe.find(str(source))
     return text, where, title
+
+
+def _parsed(text: str, where: str, title: str, settings: list[str]) -> Recipe:
+    try:
+        return recipe.parse(text, where, title, settings)
+    except RecipeError as error:
+        if where != DICT:
+            raise
+        lines = [re.sub(rf"^{DICT}:\d+", DICT, line) for line in error.problems]  # its lines are ours
+        raise RecipeError(*lines) from None
 
 
 def _said(path: str, value: Any) -> Any:

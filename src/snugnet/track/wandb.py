@@ -20,7 +20,7 @@ class Run:
         mode = os.environ.get("WANDB_MODE", "offline")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "snugnet"),
-            id=id or wandb.util.generate_id(),
+            id=id,
             name=about.name,
             group=about.group or None,
             dir=str(about.folder),
