@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from snugnet.data.config import DataConfig
 from snugnet.data.loader import Normalize
 from snugnet.errors import DataError, OverBudget, RecipeError, UsageError
 from snugnet.train.loop import Epoch, Step
+from test_documents import ROOT
 
 CPU = torch.device("cpu")
 
@@ -45,7 +47,8 @@ def test_no_name_is_that_of_a_module():
     """Importing snugnet.train would put the module in the function's place."""
     root = Path(snugnet.__file__).parent
     assert not {path.stem for path in root.iterdir()} & set(snugnet.__all__)
-    assert all(getattr(snugnet, name).__doc__ for name in snugnet.__all__)
+    assert all(getattr(snugnet, name).__doc__ for name in snugnet.__all__ if name.islower())
+    assert all(isinstance(getattr(snugnet, name), type) for name in snugnet.__all__ if not name.islower())
     with pytest.raises(AttributeError, match=r"^module 'snugnet' has no attribute 'trian_recipe'$"):
         snugnet.trian_recipe  # noqa: B018
 
@@ -226,3 +229,17 @@ def test_runs_are_compared(finished: Path, tmp_path: Path):
     twin = shutil.copytree(finished, tmp_path / "twin")
     comparison = snugnet.compare_runs(str(twin), snugnet.open_run(finished))
     assert [Path(row.path) for row in comparison.runs] == [twin, finished]
+
+
+def test_the_example_of_the_documentation_runs(
+    elsewhere: Path, digits: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]
+):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text(), re.DOTALL)
+    Image.fromarray(digits[0][0, 0].numpy()).save(elsewhere / "digit.png")
+    names: dict[str, object] = {}
+    exec(code, names)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "19,706 parameters"
+    assert said[1].startswith(f"{snugnet.open_run('runs/digits').summary['test']} 83176 [0.")
+    assert (len(said), names["losses"]) == (4, sorted(names["losses"]))  # type: ignore[call-overload]
+    assert all(name in (ROOT / "docs/library.md").read_text() for name in snugnet.__all__ if name[0].islower())

@@ -94,7 +94,7 @@ def train_recipe(
     device: str = "auto",
     stop_after: str | float | None = None,
     observe: Observer | None = None,
-    trackers: Iterable[str] = (),
+    trackers: str | Iterable[str] = (),
 ) -> RunRecord:
     """Trains in a new run directory, else runs/<recipe>-<number>; ships, judges what shipped, and returns the record.
 
@@ -122,7 +122,7 @@ def resume_run(
     device: str = "auto",
     stop_after: str | float | None = None,
     observe: Observer | None = None,
-    trackers: Iterable[str] | None = None,
+    trackers: str | Iterable[str] | None = None,
 ) -> RunRecord:
     """Goes on exactly where a run stopped; a finished one is returned as it is. As `train_recipe` otherwise.
 

@@ -21,9 +21,9 @@ def chosen(text: str | None) -> tuple[str, ...]:
     return available(name for name in names if name and name != NONE)
 
 
-def available(names: Iterable[str]) -> tuple[str, ...]:
-    """The names, each once, known and installed. Raises UsageError, MissingExtra."""
-    found = tuple(dict.fromkeys(names))
+def available(names: str | Iterable[str]) -> tuple[str, ...]:
+    """The names (one alone will do), each once, known and installed. Raises UsageError, MissingExtra."""
+    found = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
     for name in found:
         if name not in PACKAGES:
             known = ", ".join(PACKAGES)

@@ -67,7 +67,8 @@ class Trackers:
     def __call__(self, progress: Step | Epoch) -> None:
         self._require_open()
         if isinstance(progress, Epoch):
-            self._each(lambda name: self._tell(name, progress.line()))
+            line = progress.line()
+            self._each(lambda name: self._tell(name, line))
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Tells what became of the run, whoever does not know it yet."""
