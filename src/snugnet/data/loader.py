@@ -16,6 +16,8 @@ from snugnet.data.images import Images
 from snugnet.data.mapped import Mapped
 from snugnet.device import one_thread
 
+MADE_AT_ONCE = 256 * 32 * 32  # pixels that are augmented together
+
 
 def derived_seed(*parts: int | str) -> int:
     """A 63-bit seed from a path of names and numbers: independent streams without shared state."""
@@ -44,8 +46,9 @@ class TrainLoader:
     """Shuffled, augmented batches of a split that lies on the device, or in files.
 
     Order and draws are functions of (seed, epoch, step) alone, so that an epoch may be entered at any step; they are
-    made on the CPU, the same for every device. A last batch of one image is left out: batch norm has nothing to learn
-    from it. Extra copies are shown as images of their own, and take no memory.
+    made on the CPU, the same for every device. Small batches are made several at a time, as one would be: a call of
+    torch's costs the same for four images as for a hundred. A last batch of one image is left out: batch norm has
+    nothing to learn from it. Extra copies are shown as images of their own, and take no memory.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class TrainLoader:
         self._normalize = Normalize(normalization, device)
         self._on_pixels, self._on_floats = to_apply(augment)
         self._batch_size, self._device = batch_size, device
+        self._together = max(1, MADE_AT_ONCE // (batch_size * images.pixels.shape[-1] * images.pixels.shape[-2]))
         self.seed, self.classes = seed, classes
 
     @property
@@ -83,24 +87,28 @@ class TrainLoader:
         """(images float32 (N, C, H, W), labels int64 (N,)) from step `start` on."""
         generator = Generator().manual_seed(derived_seed(self.seed, epoch, "order"))
         order = self._feed.order(generator)
-        batches = self._feed.batches(order, start * self._batch_size, self._batch_size)
-        for step in range(start, self.steps):
-            yield self._batch(batches, order, epoch, step)
+        first, size = start - start % self._together, self._together * self._batch_size
+        made = self._feed.batches(order, first * self._batch_size, size)
+        for step in range(first, self.steps, self._together):
+            shown = order[step * self._batch_size :][:size]
+            images, labels = self._made(next(made), shown, epoch, step)
+            pairs = zip(images.split(self._batch_size), labels.split(self._batch_size), strict=True)
+            for number, pair in enumerate(pairs, step):
+                if start <= number < self.steps:
+                    yield pair
 
     def samples(self) -> tuple[Tensor, Tensor]:
         """The first batch as it can be looked at: (uint8 images (N, C, H, W), labels)."""
         images, labels = next(self.epoch(0))
         return self._normalize.undo(images), labels
 
-    def _batch(self, batches: Iterator[Tensor], order: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """The next of `batches`, augmented and normalised by draws that belong to this step, and its labels."""
-        shown = order[step * self._batch_size : (step + 1) * self._batch_size]
+    def _made(self, pixels: Tensor, shown: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """What is shown from `step` on, augmented and normalised by draws that belong to it, and its labels."""
         generator = Generator().manual_seed(derived_seed(self.seed, epoch, step))
         allowed = shown >= self._plain if self._plain else None
         draw = Draw(generator, shown, epoch, self.seed, allowed)
         place = self._sources[shown].to(self._device, non_blocking=True)
         with one_thread():
-            pixels = next(batches)
             for operation in self._on_pixels:
                 pixels = operation(pixels, draw)
             images = self._normalize(pixels)
