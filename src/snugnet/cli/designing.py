@@ -115,6 +115,7 @@ def plan(
         print_json(document)
     else:
         _print_plan(document, held_to)
+        _note_single_pixels(card)
     if excess:
         raise OverBudget(f"{_over(cost, held_to, recipe)}; {_advice(document['suggestion'])}")
 
@@ -259,6 +260,19 @@ def _print_plan(document: dict[str, Any], held_to: Budget) -> None:
         out.print(f"against {document['against']['recipe']}: {shown}", soft_wrap=True, markup=False)
     if held_to.limits() and document["fits"]:
         out.print("[green]fits the budget[/]")
+
+
+def _note_single_pixels(card: Card) -> None:
+    """Large kernels on a map of one pixel are allowed, but rarely meant."""
+    spec = card.model
+    stages = {place.stage: spec.stages[place.stage].kernel for place in spec.places() if place.size_in == 1}
+    for stage, kernel in stages.items():
+        if kernel > 1:
+            unused = f"{kernel**2 - 1} of {kernel**2}"
+            show_warning(
+                f"model.stages.{stage}: kernels of {kernel}x{kernel} read maps of 1x1, where {unused} weights never "
+                "matter; leave out a stride or a pool, or give kernel = 1"
+            )
 
 
 def _share(document: dict[str, Any], key: str) -> str:

@@ -38,10 +38,14 @@ def show_budget(cost: Cost, limits: Budget) -> None:
         errors.print(f"{cost.params:,} parameters, no budget")
 
 
+MANY = 10  # times a limit, from where a percentage says less
+
+
 def bar(share: float, width: int = 20) -> str:
     """A bar of the budget used, red where it is over."""
     filled = min(width, round(width * share))
-    return f"[{'green' if share <= 1 else 'red'}]{'█' * filled}{'░' * (width - filled)}[/] {100 * share:.1f} %"
+    shown = f"{100 * share:.1f} %" if share < MANY else f"{share:,.0f} times"
+    return f"[{'green' if share <= 1 else 'red'}]{'█' * filled}{'░' * (width - filled)}[/] {shown}"
 
 
 def show_warning(message: str) -> None:
