@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow check bench tables clean
+.PHONY: demo test test-slow check bench tables notebook clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,10 @@ bench: .venv/installed         ## the short benchmarks, results on stdout
 
 tables: .venv/installed        ## README's tables and results/ from results/ledger.jsonl
 	$(BIN)/python -m snugnet.report.tables
+
+notebook: .venv/installed      ## docs/notebook.ipynb executed anew, a minute or two
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/python docs/notebook.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -22,9 +22,10 @@ ORDER = [
     "design runs",
     "lineage",
     "pipeline",
-    "ship",
+    "ship track",
     "judging compare",
     "report",
+    "api",
     "cli __main__",
 ]
 LAZY = {

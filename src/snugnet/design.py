@@ -127,3 +127,21 @@ def suggestion(card: Card, limits: Budget) -> dict[str, Any] | None:
     if width is None:
         return None
     return {"width": width, "params": budget.measure(widened(card, width), "params"), "set": f"model.width={width:g}"}
+
+
+def advice(found: dict[str, Any] | None) -> str:
+    """A suggestion in words."""
+    if found is None:
+        return "no width multiplier fits: choose a shallower recipe"
+    return (
+        f"the largest width multiplier that fits is {found['width']:g} ({found['params']:,} parameters): "
+        f"give --set {found['set']}"
+    )
+
+
+def require_fit(cost: Cost, limits: Budget, what: str, suggest: Callable[[], dict[str, Any] | None]) -> None:
+    """Raises OverBudget with the excess, and the nearest design that fits as `suggest` gives it."""
+    try:
+        budget.check(cost, limits, what)
+    except OverBudget as error:
+        raise OverBudget(f"{error}; {advice(suggest())}") from None

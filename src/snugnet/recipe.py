@@ -29,6 +29,7 @@ from snugnet.problems import nearest
 from snugnet.train.config import TrainConfig
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+OTHER_DATA = "--data"  # the origin of a data name that is not the recipe's
 
 
 class Published(Frozen):
@@ -132,7 +133,7 @@ class Recipe:
         if name is None:
             return self
         data = self.experiment.data.model_copy(update={"name": name})
-        return self._with("data.name", "--data", data=data)
+        return self._with("data.name", OTHER_DATA, data=data)
 
     def with_budget(self, budget: Budget) -> Recipe:
         return self._with("budget", "--budget", budget=budget)

@@ -4,6 +4,7 @@ recipe.toml        as given                          metrics.jsonl, .csv   a lin
 config.json        every value resolved              checkpoint/           for resume, never shipped
 environment.json   versions, machine, command        model.safetensors     the artifact
 predictions/       logits and labels of each split   summary.json          written last: it means finished
+tracking.json      what each tracker was told        tensorboard/, ...     its own files
 """
 
 from __future__ import annotations
@@ -174,6 +175,15 @@ class Run:
 
     def _checkpoint(self, name: str) -> Path:
         return self.path / "checkpoint" / f"{name}.safetensors"
+
+
+def tracking(path: Path) -> dict[str, dict[str, Any]]:
+    """By tracker: the id that it gave the run, the epochs it was told, whether it knows the end."""
+    return _read_json(path / "tracking.json")
+
+
+def save_tracking(path: Path, told: dict[str, dict[str, Any]]) -> None:
+    files.write_json(path / "tracking.json", told)
 
 
 def require_free(path: Path, ours: set[str] = _OURS) -> None:

@@ -70,8 +70,8 @@ def test_markers_that_cannot_be_filled(text, words):
 
 @pytest.mark.parametrize("kind", ["ledger", "papers"])
 def test_a_document_goes_stale_with_the_ledger(tmp_path, kind):
-    (tmp_path / "results").mkdir()
     for path in tables.DOCUMENTS:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(f"<!-- {kind}: all -->\n<!-- /{kind} -->\n")
     (tmp_path / tables.LEDGER).write_text(json.dumps(LINE) + "\n")
     fresh = tables.rendered(tmp_path)

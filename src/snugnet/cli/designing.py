@@ -11,7 +11,6 @@ from rich.table import Table
 from snugnet import units
 from snugnet.cli.console import Data, Json, Overrides, errors, escape, out, print_json
 from snugnet.cli.display import bar, show_warning
-from snugnet.errors import OverBudget
 
 if TYPE_CHECKING:
     from snugnet.artifact import Card
@@ -98,6 +97,7 @@ def plan(
     Example: snug plan snugnet/quickstart --budget params=5M,bytes=20MB
     """
     from snugnet import budget as counting
+    from snugnet.design import require_fit
     from snugnet.recipe import load
 
     experiment = load(recipe, overrides or ()).with_data(data).experiment
@@ -116,8 +116,7 @@ def plan(
     else:
         _print_plan(document, held_to)
         _note_single_pixels(card)
-    if excess:
-        raise OverBudget(f"{_over(cost, held_to, recipe)}; {_advice(document['suggestion'])}")
+    require_fit(cost, held_to, recipe, lambda: document["suggestion"])
 
 
 def design(
@@ -175,29 +174,10 @@ def limits(text: str) -> Budget:
     return parse_budget(text, lambda name: _priced(load(name).experiment)[1])
 
 
-def _advice(found: dict[str, Any] | None) -> str:
-    if found is None:
-        return "no width multiplier fits: choose a shallower recipe"
-    return (
-        f"the largest width multiplier that fits is {found['width']:g} ({found['params']:,} parameters): "
-        f"give --set {found['set']}"
-    )
-
-
 def _suggestion(card: Card, held_to: Budget) -> dict[str, Any] | None:
     from snugnet.design import suggestion
 
     return suggestion(card, held_to)
-
-
-def _over(cost: Cost, held_to: Budget, recipe: str) -> str:
-    from snugnet.budget import check
-
-    try:
-        check(cost, held_to, recipe)
-    except OverBudget as error:
-        return str(error)
-    return ""
 
 
 def _change(cost: Cost, other: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 from typing import Any
@@ -44,7 +43,7 @@ def _facts() -> dict[str, Any]:
     import torch
 
     import snugnet
-    from snugnet import device, environment
+    from snugnet import device, environment, track
 
     compute = device.choose("auto", "auto")
     flags = environment.describe(compute)["cpu_flags"]
@@ -59,13 +58,11 @@ def _facts() -> dict[str, Any]:
         "cpu_flags": flags,
         "threads": torch.get_num_threads(),
         "disk_free": units.show_bytes(shutil.disk_usage(".").free),
-        "extras": {name: _installed(packages) for name, packages in EXTRAS.items()},
+        "extras": {
+            name: all(map(track.is_installed, packages)) for name, packages in {**EXTRAS, **track.PACKAGES}.items()
+        },
         "data": _data(),
     }
-
-
-def _installed(packages: tuple[str, ...]) -> bool:
-    return all(importlib.util.find_spec(package) for package in packages)
 
 
 def _data() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +28,9 @@ StopAfter = Annotated[
     str | None, typer.Option("--stop-after", help="End cleanly after this long (50m, 1.5h), to be resumed.")
 ]
 Record = Annotated[bool, typer.Option("--record", help="Add the result to results/ledger.jsonl.")]
+Track = Annotated[
+    str | None, typer.Option("--track", help="Tell trackers too: tensorboard, wandb, mlflow, commas between; or none.")
+]
 LEDGER = Path("results/ledger.jsonl")
 RESULT_FIELDS = ("params", "bytes", "val", "test", "seconds")
 
@@ -47,6 +50,7 @@ def train(
     device: Device = "auto",
     stop_after: StopAfter = None,
     record: Record = False,
+    tracking: Track = None,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
@@ -55,10 +59,11 @@ def train(
     Example: snug train snugnet/quickstart --seeds 3
     """
     from snugnet import recipe as recipes
-    from snugnet import runs
+    from snugnet import runs, track
 
     changes = [*(overrides or ()), *([f"seed={seed}"] if seed is not None else [])]
     with _together(device) as processes:
+        trackers = track.chosen(tracking)
         loaded = recipes.load(recipe, changes).with_data(data)
         if budget:
             loaded = loaded.with_budget(limits(budget))
@@ -66,9 +71,9 @@ def train(
         controls = _controls(loaded.experiment, device, stop_after, processes)
         with _stopped_on_time(controls, path, as_json=as_json):
             if seeds is None:
-                summaries = [_train_one(loaded, path, controls, force=data is not None)]
+                summaries = [_train_one(loaded, path, controls, trackers, force=data is not None)]
             else:
-                summaries = _train_seeds(loaded, path, seeds, controls, force=data is not None)
+                summaries = _train_seeds(loaded, path, seeds, controls, trackers, force=data is not None)
             if processes.leads:
                 _finish(summaries, path, record=record, as_json=as_json, group=seeds is not None)
 
@@ -78,23 +83,26 @@ def resume(
     device: Device = "auto",
     stop_after: StopAfter = None,
     record: Record = False,
+    tracking: Track = None,
     as_json: Json = False,
 ) -> None:
     """Go on exactly where a run stopped: bitwise as if it never had.
 
     Example: snug resume runs/snugnet-quickstart-001
     """
-    from snugnet import runs
+    from snugnet import runs, track
+    from snugnet.track.observer import recorded
 
     with _together(device) as processes:
+        trackers = track.available(recorded(run)) if tracking is None else track.chosen(tracking)
         group = runs.read_group(run)
         experiment = runs.read(run).experiment if group is None else group.recipe.experiment
         controls = _controls(experiment, device, stop_after, processes)
         with _stopped_on_time(controls, run, as_json=as_json):
             if group is None:
-                summaries = [_resume_one(run, experiment, controls)]
+                summaries = [_resume_one(run, experiment, controls, trackers)]
             else:
-                summaries = _train_seeds(group.recipe, run, group.seeds, controls, force=True)
+                summaries = _train_seeds(group.recipe, run, group.seeds, controls, trackers, force=True)
             if processes.leads:
                 _finish(summaries, run, record=record, as_json=as_json, group=group is not None)
 
@@ -127,7 +135,7 @@ def demo(as_json: Json = False) -> None:
         soft_wrap=True,
     )
     path = runs.free_path(runs.ROOT, "demo")
-    summary = _train_one(loaded, path, _controls(loaded.experiment, "auto", None), force=False)
+    summary = _train_one(loaded, path, _controls(loaded.experiment, "auto", None), (), force=False)
     if as_json:
         fields = {"run": str(path), "dataset": dataset, "params": summary["params"], "accuracy": summary["test"]}
         return print_json(fields | {"report": str(path / "report.html")})
@@ -257,30 +265,34 @@ def _observed(controls: Controls, experiment: Experiment, path: Path) -> tuple[D
     return display, dataclasses.replace(controls, observe=display, planned=show_budget)
 
 
-def _train_one(loaded: LoadedRecipe, path: Path, controls: Controls, *, force: bool) -> dict[str, Any]:
+def _train_one(
+    loaded: LoadedRecipe, path: Path, controls: Controls, trackers: Sequence[str], *, force: bool
+) -> dict[str, Any]:
     from snugnet import pipeline
+    from snugnet.track.observer import along
 
     display, observed = _observed(controls, loaded.experiment, path)
     with display:
-        summary = pipeline.start(loaded, path, observed, force=force)
+        summary = along(trackers, path, observed, lambda told: pipeline.start(loaded, path, told, force=force))
     if controls.processes.leads:
         _report(path)
     return summary
 
 
-def _resume_one(path: Path, experiment: Experiment, controls: Controls) -> dict[str, Any]:
+def _resume_one(path: Path, experiment: Experiment, controls: Controls, trackers: Sequence[str]) -> dict[str, Any]:
     from snugnet import pipeline
+    from snugnet.track.observer import along
 
     display, observed = _observed(controls, experiment, path)
     with display:
-        summary = pipeline.resume(path, observed)
+        summary = along(trackers, path, observed, lambda told: pipeline.resume(path, told))
     if controls.processes.leads:
         _report(path)
     return summary
 
 
 def _train_seeds(
-    loaded: LoadedRecipe, root: Path, count: int, controls: Controls, *, force: bool
+    loaded: LoadedRecipe, root: Path, count: int, controls: Controls, trackers: Sequence[str], *, force: bool
 ) -> list[dict[str, Any]]:
     """Seeds from the recipe's on, each a run of its own in root; those that exist are gone on with."""
     import dataclasses
@@ -302,9 +314,9 @@ def _train_seeds(
         if number:  # the first carries the command's start-up; the others begin here
             controls = dataclasses.replace(controls, started=time.monotonic())
         if controls.processes.agreed((path / "config.json").is_file):
-            summaries.append(_resume_one(path, seeded.experiment, controls))
+            summaries.append(_resume_one(path, seeded.experiment, controls, trackers))
         else:
-            summaries.append(_train_one(seeded, path, controls, force=force))
+            summaries.append(_train_one(seeded, path, controls, trackers, force=force))
     return summaries
 
 

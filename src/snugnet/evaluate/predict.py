@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
-from snugnet.data.loader import EvalLoader
 from snugnet.device import Compute
 
 
 @torch.no_grad()
-def predict(model: nn.Module, loader: EvalLoader, compute: Compute) -> Tensor:
-    """Logits float32 (N, classes) of a split in its own order, on the device. Leaves the net in evaluation mode."""
+def predict(model: nn.Module, batches: Iterable[Tensor], compute: Compute) -> Tensor:
+    """Logits float32 (N, classes) of batches on the device, in their order. Leaves the net in evaluation mode."""
     model.eval()
     with compute.autocast():
-        return torch.cat([model(images).float() for images in loader])
+        return torch.cat([model(images).float() for images in batches])

@@ -9,7 +9,7 @@ from snugnet.report.ledger import read_ledger
 from snugnet.report.markers import render_blocks
 
 LEDGER = Path("results/ledger.jsonl")
-DOCUMENTS = (Path("README.md"), Path("results/README.md"))
+DOCUMENTS = (Path("README.md"), Path("results/README.md"), Path("docs/tutorial.md"))
 
 
 def rendered(root: Path = Path()) -> dict[Path, str]:
