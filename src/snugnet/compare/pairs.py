@@ -79,7 +79,8 @@ def pair_tests(groups: Sequence[Group], members: Mapping[str, Sequence[Member]])
 def over_seeds(pair: Pair, pairs: int) -> SeedTest | None:
     if not pair.same_data:
         return None
-    return seed_test(*map(accuracy_by_seed, pair.runs), pairs=max(1, pairs))
+    a, b = (accuracy_by_seed(runs) for runs in pair.runs)
+    return seed_test(a, b, max(1, pairs))
 
 
 def over_images(pair: Pair) -> ImageTest | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
@@ -149,7 +150,7 @@ def lay_over(
         for run in (run for group, run in runs if group == names[place]):
             values = getattr(run, name)
             is_smooth = len(values) > 2 * WINDOW
-            style = {"color": color, "linestyle": dashes}
+            style: Any = {"color": color, "linestyle": dashes}
             points(ax, across(run), values, label=None if is_smooth else label, is_raw=is_smooth, **style)
             if is_smooth:
                 points(ax, across(run), moving_average(values), label=label, **style)
@@ -157,19 +158,11 @@ def lay_over(
 
 
 def points(
-    ax: Axes,
-    across: Sequence[float],
-    values: Sequence[float | None],
-    *,
-    label: str | None,
-    color: str,
-    linestyle: str,
-    is_raw: bool = False,
+    ax: Axes, across: Sequence[float], values: Sequence[float | None], *, is_raw: bool = False, **style: Any
 ) -> None:
     """A line through what is known; of few epochs each shows as a dot."""
     known = [(x, value) for x, value in zip(across, values, strict=True) if value is not None]
     if known:
         few = "o" if len(known) < 15 and not is_raw else None
         width, alpha = (0.8, RAW) if is_raw else (1.6, 1.0)
-        style = {"linewidth": width, "alpha": alpha, "marker": few, "markersize": 3.5}
-        ax.plot(*zip(*known, strict=True), color=color, linestyle=linestyle, label=label, **style)
+        ax.plot(*zip(*known, strict=True), linewidth=width, alpha=alpha, marker=few, markersize=3.5, **style)
