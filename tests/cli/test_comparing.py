@@ -11,7 +11,7 @@ import pytest
 from command import fails, snug
 from snugnet import runs
 
-pytestmark = pytest.mark.usefixtures("elsewhere")
+pytestmark = pytest.mark.usefixtures("elsewhere", "run", "quick_bench")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_run_and_its_shipped_file_are_no_difference(run: Path):
     assert "no difference: snugnet/digits and " in words.out
 
 
-def test_a_run_beside_itself(run: Path):
+def test_a_run_beside_itself():
     answer = snug("compare run run")
     assert "· no difference: run and run predict the same class for all 359 test images\n" in answer.out
 
@@ -48,7 +48,7 @@ def test_files_alone_are_judged_on_the_data_that_is_named(run: Path):
     assert answer.json["curves"] == []
 
 
-def test_what_was_timed_counts(run: Path, quick_bench: None):
+def test_what_was_timed_counts(run: Path):
     fails(snug("compare run --require p50_ms<10s"), 2, "p50_ms is not known: time it first with `snug bench run`")
     timing = snug("bench run --windows 1 --window-s 0.01 --json").json
     assert json.loads((run / "bench.json").read_text()).keys() == timing.keys() - {"path"}
@@ -57,19 +57,19 @@ def test_what_was_timed_counts(run: Path, quick_bench: None):
     assert (answer.json["picked"], answer.json["front"][-1]) == ("snugnet/digits", "p50_ms")
 
 
-def test_larger_batches_are_not_kept(run: Path, quick_bench: None):
+def test_larger_batches_are_not_kept(run: Path):
     assert snug("bench run --batch 2 --windows 1 --window-s 0.01").code == 0
     assert not (run / "bench.json").exists()
 
 
-def test_nothing_fits(run: Path):
+def test_nothing_fits():
     answer = snug("compare run --require bytes<1kB --pick --json")
     words = "GateFailed: --require bytes<1kB: none of 1 meets all; the nearest is snugnet/digits: bytes is 83,176 B, "
     fails(answer, 5, words)
     assert (answer.json["picked"], answer.json["choice"]["fitting"]) == (None, [])
 
 
-def test_what_to_ship_in_words(run: Path):
+def test_what_to_ship_in_words():
     answer = snug("compare run --require params<=19706,bytes<1MB --pick")
     assert "fits: snugnet/digits\n" in answer.out
     assert "ship snugnet/digits: the most accurate of 1 that fit\nits file: run/model.safetensors\n" in answer.out
@@ -77,7 +77,7 @@ def test_what_to_ship_in_words(run: Path):
     assert "chosen on test" not in snug("compare run --pick --split val").out
 
 
-def test_everything_is_written_where_it_was_asked_for(run: Path, elsewhere: Path):
+def test_everything_is_written_where_it_was_asked_for(elsewhere: Path):
     answer = snug("compare run --html p.html --csv t.csv --latex t.tex --figures figures")
     assert answer.code == 0, answer.err
     assert answer.out.endswith(
@@ -99,5 +99,5 @@ def test_everything_is_written_where_it_was_asked_for(run: Path, elsewhere: Path
         ("run run/checkpoint/last.safetensors", 4, "last.safetensors: "),
     ],
 )
-def test_what_cannot_be_compared(run: Path, line: str, code: int, words: str):
+def test_what_cannot_be_compared(line: str, code: int, words: str):
     fails(snug(f"compare {line}"), code, words)

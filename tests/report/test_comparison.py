@@ -4,6 +4,8 @@ import re
 
 import pytest
 from PIL import Image
+from test_page import EVIL, Page
+from test_plots import texts
 
 from fakes import record
 from snugnet.compare import choosing_among, compare
@@ -12,8 +14,6 @@ from snugnet.report import comparison_plots
 from snugnet.report.comparison import write_comparison
 from snugnet.report.comparison_plots import save_figures, staircase
 from snugnet.report.style import CSS
-from test_page import EVIL, Page
-from test_plots import texts
 
 
 def some(seeds=2, **changes):
