@@ -5,7 +5,7 @@ import pytest
 
 from fakes import record
 from snugnet.compare import compare
-from snugnet.compare.tables import as_csv, as_latex, escaped, groups_table, tests_table, write_csv
+from snugnet.compare.tables import as_csv, as_latex, escaped, groups_table, pairs_table, write_csv
 
 
 def some():
@@ -32,7 +32,7 @@ def test_groups_as_csv():
 
 
 def test_tests_as_csv():
-    (only,) = rows(tests_table(some()))
+    (only,) = rows(pairs_table(some()))
     assert (only["a"], only["method"], only["identical"]) == ("a_b", "paired t-test", "False")
     assert float(only["p_seeds"]) == float(only["p_seeds_holm"]) < 0.1
 

@@ -56,7 +56,7 @@ def test_one_page_without_outside_references(text):
         "<li>snugnet/large does not fit: params is 9,000, 4,000 over 5,000</li>",
         "90.50 % ± 0.71",
         'data-value="9000"',
-        "snugnet/large is better than small by 10.00 points",
+        "snugnet/large leads small by 10.00 points",
         ">epochs to 80 %</th>",
         "the largest training FLOPs that all runs reached",
     ],
@@ -99,7 +99,7 @@ def test_a_picture_for_each_cost_and_curve(drawn):
 
 
 def test_ours_are_labelled(drawn):
-    legend = [words for words in texts(drawn["pareto_params"].svg()) if words[0] in "12" and "  " in words]
+    legend = [words for words in texts(drawn["pareto_params"].svg()) if words[:1] in ("1", "2") and "  " in words]
     assert legend == ["1  small", "2  snugnet/large (ours)"]
 
 

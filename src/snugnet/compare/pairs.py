@@ -150,7 +150,7 @@ def seed_words(a: Group, b: Group, test: SeedTest | None) -> str:
     if test is None:
         return f"not settled: {lead}, with {a.n} and {b.n} seeds; train at least 2 of each"
     if test.p is None:
-        return f"not settled: {lead}, but no seed differs from another; train more seeds"
+        return f"not settled: {lead}, but the seeds leave no spread to test it by; train more of them"
     by = f"({test.method}, n = {test.n[0]} and {test.n[1]}, {test.words})"
     if test.is_settled:
         return f"{better} is better than {worse} by {points:.2f} points {by}"

@@ -145,4 +145,7 @@ def bench_of(record: Record) -> dict[str, Any]:
     if record.bench and (missing := [name for name in needed if name not in record.bench]):
         where = record.path / "bench.json"
         raise ArtifactError(f"{where}: no {', '.join(missing)} in it; `snug bench {record.path}` writes it again")
+    if record.bench and not isinstance(record.bench["p50_ms"], (int, float)):
+        where, seen = record.path / "bench.json", record.bench["p50_ms"]
+        raise ArtifactError(f"{where}: p50_ms is {seen!r}, no number; `snug bench {record.path}` writes it again")
     return record.bench

@@ -62,7 +62,7 @@ def runs_table(comparison: Comparison) -> Table:
     return Table("runs", "Runs", (*fields, "low", "high", *more), rows)
 
 
-def tests_table(comparison: Comparison) -> Table:
+def pairs_table(comparison: Comparison) -> Table:
     columns = (
         "a", "b", "difference", "identical", "method", "p_seeds", "p_seeds_holm", "more_seeds", "only_a_right",
         "only_b_right", "p_images", "p_images_holm", "verdict",
@@ -80,7 +80,7 @@ def write_csv(comparison: Comparison, path: Path) -> list[Path]:
     """The groups in `path`; runs and tests beside it, as NAME-runs.csv and NAME-tests.csv. Raises StorageError."""
     tables = {path: groups_table(comparison), beside(path, "runs"): runs_table(comparison)}
     if comparison.tests:
-        tables[beside(path, "tests")] = tests_table(comparison)
+        tables[beside(path, "tests")] = pairs_table(comparison)
     for place, table in tables.items():
         files.write_text(place, as_csv(table))
     return list(tables)
