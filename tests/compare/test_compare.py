@@ -68,6 +68,7 @@ def test_latency_counts_on_the_front_where_all_were_timed_alike():
     assert (got.front[-1], got.pareto) == ("p50_ms", ("quick", "slow"))
     assert got.groups[0].timed == "batch 1, 1 thread on EPYC, torch 2.9.0"
     assert compare([quick, timed(slow, 0.7, threads=2)]).front == ("params", "bytes", "macs")
+    assert [group.disturbed for group in compare([quick, timed(slow, 0.7, disturbed=True)]).groups] == [False, True]
 
 
 def test_a_damaged_timing_is_said():

@@ -131,9 +131,10 @@ def test_equal_flops_of_a_comparison():
     assert got.means == pytest.approx({"cheap": 0.9 - 0.5 * 0.7**10, "dear": 0.9 - 0.5 * 0.7**5})
 
 
-def test_a_moving_average_looks_back_alone():
-    assert moving_average([1.0, 3.0, 5.0, 7.0], window=2) == (1.0, 2.0, 4.0, 6.0)
-    assert moving_average([1.0, None, 5.0], window=2) == (1.0, None, 5.0)
+def test_a_moving_average_does_not_lag():
+    assert moving_average([1.0, 3.0, 5.0, 7.0], window=3) == (1.0, 3.0, 5.0, 7.0)
+    assert moving_average([0.0, 3.0, 0.0, 0.0, 5.0, 0.0], window=5) == pytest.approx((0.0, 1.0, 1.6, 1.6, 5 / 3, 0.0))
+    assert moving_average([1.0, None, 5.0], window=3) == (1.0, None, 5.0)
 
 
 def test_a_loss_that_is_no_number_is_not_known():

@@ -97,6 +97,9 @@ def _print_comparison(comparison: Comparison) -> None:
         out.print(_speed(comparison))
         for note in comparison.equal_flops.notes if comparison.equal_flops else ():
             out.print(f"training FLOPs: {note}", soft_wrap=True, markup=False)
+    if disturbed := [group.name for group in comparison.groups if group.disturbed]:
+        words = f"latency: other work ran beside {', '.join(disturbed)}; repeat `snug bench` on a quiet machine"
+        out.print(words, soft_wrap=True, markup=False)
     for test in comparison.tests:
         out.print(f"· {test.verdict}", soft_wrap=True, markup=False)
     if comparison.choice:

@@ -176,6 +176,8 @@ def choose(
     best = min(fitting, key=lambda group: (-group.mean, group.bytes, group.params, group.macs))
     cheaper = [other for other in fitting if costs_less(other, best) and not is_worse(other, best, tests)]
     words = f"{best.name}: the most accurate of {len(fitting)} that {'fit' if required else 'there are'}"
+    if best.n == 1 and any(group.n > 1 for group in fitting):
+        words += "; it is one net, and another seed of it may be worse"
     if cheaper:
         words += "; not known to be better than " + ", ".join(f"{each.name} ({saving(each, best)})" for each in cheaper)
     run = to_ship(best, runs)

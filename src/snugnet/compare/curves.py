@@ -156,11 +156,15 @@ def counted(model: str, size: int) -> float:
 
 
 def moving_average(values: Sequence[float | None], window: int = WINDOW) -> Values:
-    """Of each epoch and those before it, up to `window` in all; null where there is no value."""
+    """The mean of each epoch and as many before as behind it, `window` in all and fewer at the ends.
+
+    So it does not lag, and ends where the run ends. Null where there is no value.
+    """
     found: list[float | None] = []
-    for end in range(1, len(values) + 1):
-        own = [value for value in values[max(0, end - window) : end] if value is not None]
-        found.append(fmean(own) if own and values[end - 1] is not None else None)
+    for place, value in enumerate(values):
+        reach = min(window // 2, place, len(values) - 1 - place)
+        own = [each for each in values[place - reach : place + reach + 1] if each is not None]
+        found.append(None if value is None else fmean(own))
     return tuple(found)
 
 

@@ -97,6 +97,7 @@ class Group(Frozen):
     peak_activation_bytes: int | None = None
     p50_ms: float | None = None  # median of the runs that were timed
     timed: str | None = None  # where and how
+    disturbed: bool = False  # whether other work ran beside a timing
     seconds: float | None = None
     training_flops: float | None = None
     reached: tuple[GroupReached, ...] = ()
@@ -183,6 +184,7 @@ def group(name: str, runs: Sequence[Member]) -> Group:
         interval=t_interval(values),
         p50_ms=median(known) if (known := [each for each in timings if each is not None]) else None,
         timed="; ".join(dict.fromkeys(filter(None, map(timed, runs)))) or None,
+        disturbed=any(run.record.bench.get("disturbed", False) for run in runs),
         seconds=mean_or_none((run.seed, run.record.summary["seconds"]) for run in runs),
         training_flops=mean_or_none((run.seed, run.curve.total_flops) for run in runs),
         reached=group_reached(runs),

@@ -135,6 +135,10 @@ def verdict(pair: Pair, seeds: SeedTest | None, images: ImageTest | None) -> str
     if pair.is_identical:
         each = f", in each of {a.n} seeds" if a.n > 1 else ""
         return f"no difference: {a.name} and {b.name} {same_class(pair.nets[0])}{each}"
+    x, y = pair.nets
+    if torch.equal(x.predicted, y.predicted):
+        nets = f"{x.record.path} and {y.record.path} {same_class(x)}: no difference between these two nets"
+        return f"{seed_words(a, b, seeds)}. On the same images: {nets}."
     return f"{seed_words(a, b, seeds)}. On the same images: {image_words(a.name, b.name, images)}."
 
 

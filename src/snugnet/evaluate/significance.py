@@ -46,7 +46,7 @@ class ImageTest(LuckTest):
 
 
 class SeedTest(LuckTest):
-    """`p` is null where seeds, or paired differences, are all equal; `more_seeds` of each recipe, when that would settle it."""
+    """`p` is null where seeds, or paired differences, are all equal; `more_seeds` of each, if that would settle it."""
 
     method: str
     n: tuple[int, int]

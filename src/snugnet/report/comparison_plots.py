@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from snugnet.compare import Comparison
 from snugnet.compare.curves import WINDOW, Curve, moving_average
@@ -19,6 +19,7 @@ from snugnet.units import show_bytes, show_count, show_flops, show_percent
 OURS = "snugnet/"  # recipes of this project, beside those of papers
 RAW = 0.35  # opacity of what a moving average was taken of
 WIDTH = 340
+DECADE = 10  # a wider range of costs is drawn on a logarithmic axis
 SHOW: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "params": ("parameters", show_count),
     "bytes": ("bytes of the shipped file", show_bytes),
@@ -50,7 +51,7 @@ def pareto_plot(comparison: Comparison, name: str) -> Plot:
     groups, (what, show) = comparison.groups, SHOW[name]
     values = [getattr(group, name) for group in groups]
     ax = axes(WIDTH, 250 + 15 * len(groups))
-    if max(values) > 3 * min(values):
+    if is_wide := max(values) > DECADE * min(values):
         ax.set_xscale("log")
     ax.step(*zip(*staircase(groups, name), strict=True), where="post", color=INK, linewidth=1, linestyle="--")
     for number, (group, color) in enumerate(zip(groups, colors(len(groups)), strict=True), 1):
@@ -60,8 +61,7 @@ def pareto_plot(comparison: Comparison, name: str) -> Plot:
     ax.set(xlabel=what, ylabel=f"{comparison.split} accuracy")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    if ax.get_xscale() == "linear":
-        ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5) if is_wide else MaxNLocator(4))
     percent_axis(ax.yaxis)
     ax.set_title(f"Accuracy against {what.partition(' of ')[0].partition(' an ')[0]}")
     figure_of(ax).legend(loc="outside lower left")
@@ -163,6 +163,6 @@ def points(
     """A line through what is known; of few epochs each shows as a dot."""
     known = [(x, value) for x, value in zip(across, values, strict=True) if value is not None]
     if known:
-        few = "o" if len(known) < 15 and not is_raw else None
+        few = "o" if len(known) <= 2 * WINDOW and not is_raw else None
         width, alpha = (0.8, RAW) if is_raw else (1.6, 1.0)
         ax.plot(*zip(*known, strict=True), linewidth=width, alpha=alpha, marker=few, markersize=3.5, **style)
