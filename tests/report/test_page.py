@@ -9,11 +9,10 @@ from PIL import Image
 from fakes import CIFAR, record, unfinished
 from small_runs import tiny
 from snugnet import pipeline, runs
-from snugnet.compare import compare
 from snugnet.errors import UsageError
 from snugnet.pipeline import Controls
 from snugnet.report.mistakes import Mistake, Mistakes, confident_mistakes, png
-from snugnet.report.page import run_plots, write_comparison, write_report
+from snugnet.report.page import run_plots, write_report
 
 EVIL = "<script>alert(1)</script>"
 LAYERS = [
@@ -108,8 +107,6 @@ def test_a_stranger_s_text_is_escaped(tmp_path):
     text = write_report(run, path=tmp_path / "r.html", images=images, layers=layers).read_text()
     assert "<script" not in text
     assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 5
-    text = write_comparison([run], compare([run]), tmp_path / "c.html").read_text()
-    assert text.count("<script") == 1
 
 
 def test_val_stands_in_for_test(tmp_path):
@@ -149,24 +146,6 @@ def test_png_keeps_every_pixel(channels):
         assert read.size == (7, 5)
         pixels = torch.tensor(list(read.tobytes()), dtype=torch.uint8).view(5, 7, channels)
     assert torch.equal(pixels.permute(2, 0, 1), image)
-
-
-def test_comparison_page(tmp_path):
-    runs = [
-        record(f"runs/{name}-{seed}", name, accuracy + seed / 100, seed, images=200, params=params)
-        for name, accuracy, params in [("small", 0.8, 1000), ("large", 0.9, 9000)]
-        for seed in range(2)
-    ]
-    comparison = compare(runs)
-    text = write_comparison(runs, comparison, tmp_path / "compare.html").read_text()
-    page = Page(text)
-    assert page.references == []
-    assert len(page.named("svg")) == 3
-    assert len(page.named("table")) == 2
-    assert "<h1>Comparison of 2 recipes, 4 runs</h1>" in text
-    assert "90.50 % ± 0.71" in text
-    assert comparison.tests[0].verdict in text
-    assert 'data-value="9000"' in text
 
 
 def test_every_measure_of_a_budget_has_its_bar(tmp_path):

@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 
 from fakes import CIFAR, record
-from snugnet.compare import compare
 from snugnet.report import plots
 from snugnet.report.page import run_plots, save_plots
 from snugnet.report.style import CSS, STYLE
@@ -111,22 +110,6 @@ def test_curves_of_a_run_without_val():
     assert list(named(run)) == ["budget", "loss", "lr", "confusion", "classes", "calibration"]
     run.metrics.clear()
     assert list(named(run)) == ["budget", "confusion", "classes", "calibration"]
-
-
-def test_runs_of_one_recipe_share_a_line_in_the_legend():
-    runs = [("a", record(images=50).metrics), ("b", record(images=50).metrics), ("a", record(images=50).metrics)]
-    legend = [t for t in texts(plots.curves_over_each_other("Loss", "train_loss", runs).svg()) if t in "ab"]
-    assert legend == ["a", "b"]
-
-
-def test_pareto_line_by_hand():
-    runs = [
-        record(f"runs/{name}", name, accuracy, images=100, params=params)
-        for name, accuracy, params in [("c", 0.7, 30), ("a", 0.5, 10), ("b", 0.9, 20), ("d", 0.95, 40)]
-    ]
-    comparison = compare(runs)
-    assert plots.staircase(comparison.groups) == [(10, 0.5), (20, 0.9), (40, 0.95)]
-    assert plots.pareto_plot(comparison).alt == "Accuracy against parameters; not beaten: a, b, d"
 
 
 def test_saved_as_png(tmp_path):

@@ -1,4 +1,4 @@
-"""After training: evaluate, compare, report, verify."""
+"""After training: evaluate, report, verify."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RunPaths = Annotated[list[Path], typer.Argument(help="Run directories; that of s
 
 
 def register(app: typer.Typer) -> None:
-    for command in (evaluate, compare, report, verify):
+    for command in (evaluate, report, verify):
         app.command()(command)
 
 
@@ -59,29 +59,6 @@ def _views(name: str | None) -> TtaConfig | None:
     return TtaConfig.parse({"name": name})
 
 
-def compare(
-    run_paths: RunPaths,
-    html: Annotated[Path | None, typer.Option(help="Also write the comparison as one page.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Compare runs: means over seeds, Pareto front, paired tests over seeds and over images.
-
-    Example: snug compare runs/a-001 runs/b-001 --html comparison.html
-    """
-    from snugnet import runs
-    from snugnet.compare import compare as compare_records
-
-    records = [runs.read(path) for each in run_paths for path in runs.members(each)]
-    comparison = compare_records(records)
-    if html:
-        from snugnet.report.page import write_comparison
-
-        write_comparison(records, comparison, html)
-    if as_json:
-        return print_json(comparison.plain())
-    return _print_comparison(comparison, html)
-
-
 def report(
     run_paths: RunPaths,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where the page of several runs goes.")] = None,
@@ -98,10 +75,10 @@ def report(
         page = write_run_report(paths[0])
     else:
         from snugnet.compare import compare as compare_records
-        from snugnet.report.page import write_comparison
+        from snugnet.report.comparison import write_comparison
 
         records = [runs.read(path) for path in paths]
-        page = write_comparison(records, compare_records(records), output or Path("comparison.html"))
+        page = write_comparison(compare_records(records), output or Path("comparison.html"))
     return print_json({"path": str(page)}) if as_json else out.print(str(page), soft_wrap=True, markup=False)
 
 
@@ -159,20 +136,3 @@ def _print_scores(result: dict[str, Any], split: str) -> None:
         numbers = [f"{row[name]:.4f}" for name in ("accuracy", "precision", "f1")]
         table.add_row(escape(row["class"]), f"{row['support']:,}", *numbers)
     out.print(table)
-
-
-def _print_comparison(comparison: Any, html: Path | None) -> None:
-    table = Table(title=f"{comparison.split} accuracy")
-    table.add_column("runs", overflow="fold")
-    for column in ("n", "accuracy", "params", "bytes", "MACs", "front"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for group in comparison.groups:
-        std = "" if group.std is None else f" ± {100 * group.std:.2f}"
-        front = "★" if group.name in comparison.pareto else ""
-        numbers = (units.show_count(group.params), units.show_bytes(group.bytes), units.show_count(group.macs))
-        table.add_row(escape(group.name), str(group.n), f"{100 * group.mean:.2f}{std} %", *numbers, front)
-    out.print(table)
-    for test in comparison.tests:
-        out.print(f"· {test.verdict}", soft_wrap=True, markup=False)
-    if html:
-        out.print(f"Page: {html}", soft_wrap=True, markup=False)

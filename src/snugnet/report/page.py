@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a run, and one about a comparison: nothing is fetched from elsewhere."""
+"""One self-contained HTML page about a run: nothing is fetched from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from snugnet import __version__
 from snugnet.budget import Budget
-from snugnet.compare import Comparison, Record, check_finished
+from snugnet.compare.records import Record, check_finished
 from snugnet.files import write_text
 from snugnet.report import plots
 from snugnet.report.mistakes import Mistakes, png
@@ -112,24 +112,6 @@ def picture(data: bytes) -> str:
 
 def plain_text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def write_comparison(records: Sequence[Record], comparison: Comparison, path: Path) -> Path:
-    """The page of `compare(records)`. Raises StorageError."""
-    values = {
-        "comparison": comparison,
-        "plots": {plot.name: Markup(plot.svg()) for plot in comparison_plots(records, comparison)},
-    }
-    return write_page("compare.html.j2", values, path)
-
-
-def comparison_plots(records: Sequence[Record], comparison: Comparison) -> Iterator[Plot]:
-    yield plots.pareto_plot(comparison)
-    group_of = {run.path: run.group for run in comparison.runs}
-    curves = [(group_of[str(record.path)], record.metrics) for record in records]
-    for title, key in (("Training loss", "train_loss"), ("Validation accuracy", "val_accuracy")):
-        if any(line[key] is not None for _, metrics in curves for line in metrics):
-            yield plots.curves_over_each_other(title, key, curves)
 
 
 def write_page(template: str, values: Mapping[str, Any], path: Path) -> Path:

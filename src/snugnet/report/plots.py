@@ -1,4 +1,4 @@
-"""The pictures of a run and of a comparison. Each function draws from plain numbers and returns a `Plot`."""
+"""The pictures of a run. Each function draws from plain numbers and returns a `Plot`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from torch import Tensor
 
-from snugnet.compare import Comparison, Group
 from snugnet.evaluate.metrics import calibration
-from snugnet.report.style import BLUE, CYCLE, GRID, INK, ORANGE, PAPER, Plot, axes, drawn, figure_of
+from snugnet.report.style import BLUE, GRID, INK, ORANGE, Plot, axes, drawn, figure_of
 from snugnet.train.range_test import Point, Suggestion
 from snugnet.units import show_bytes, show_count, show_percent
 
@@ -185,64 +184,3 @@ def calibration_plot(logits: Tensor, labels: Tensor, ece: float) -> Plot:
     ax.set_title(f"Calibration, error {show_percent(ece)}")
     alt = f"Accuracy by confidence; expected calibration error {show_percent(ece)}"
     return Plot("calibration", alt, figure_of(ax))
-
-
-@drawn
-def pareto_plot(comparison: Comparison) -> Plot:
-    """Accuracy against parameters; the line joins the best at each size, hollow dots are beaten in everything."""
-    groups = comparison.groups
-    ax = axes(340, 250 + 15 * len(groups))
-    if max(g.params for g in groups) > 3 * min(g.params for g in groups):
-        ax.set_xscale("log")
-    ax.step(*zip(*staircase(groups), strict=True), where="post", color=INK, linewidth=1, linestyle="--")
-    for number, (group, color) in enumerate(zip(groups, colors(len(groups)), strict=True), 1):
-        draw_group(ax, group, color, number, beaten=group.name not in comparison.pareto)
-    ax.margins(x=0.1, y=0.12)
-    ax.set(xlabel="parameters", ylabel=f"{comparison.split} accuracy")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show_count(value)))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    percent_axis(ax.yaxis)
-    ax.set_title("Accuracy against parameters")
-    figure_of(ax).legend(loc="outside lower left")
-    return Plot("pareto", f"Accuracy against parameters; not beaten: {', '.join(comparison.pareto)}", figure_of(ax))
-
-
-def draw_group(ax: Axes, group: Group, color: str, number: int, *, beaten: bool) -> None:
-    """A numbered dot, its spread over seeds, and its line in the legend: names beside dots would overlap."""
-    spot = group.params, group.mean
-    label = f"{number}  {short(group.name, 44)}"
-    ax.errorbar(*spot, group.std, color=color, capsize=3, zorder=2)
-    ax.scatter(*spot, s=42, facecolor=PAPER if beaten else color, edgecolor=color, zorder=3, label=label)
-    offset, align = ((6, -12), "left") if beaten else ((-6, 5), "right")  # away from the line
-    ax.annotate(str(number), spot, offset, textcoords="offset points", ha=align, weight="bold")
-
-
-def staircase(groups: Sequence[Group]) -> list[tuple[int, float]]:
-    """By rising size, the accuracies that no smaller recipe reaches."""
-    steps: list[tuple[int, float]] = []
-    for group in sorted(groups, key=lambda g: (g.params, -g.mean)):
-        if not steps or group.mean > steps[-1][1]:
-            steps.append((group.params, group.mean))
-    return steps
-
-
-def colors(count: int) -> list[str]:
-    return [CYCLE[i % len(CYCLE)] for i in range(count)]
-
-
-@drawn
-def curves_over_each_other(title: str, key: str, runs: Sequence[tuple[str, Metrics]]) -> Plot:
-    """One measure of many runs; runs of one recipe share a colour and a line in the legend."""
-    ax = axes(340, 260)
-    epochs_axis(ax, title)
-    names = list(dict.fromkeys(name for name, _ in runs))
-    for place, color in enumerate(colors(len(names))):
-        dashes = ("-", "--", ":")[place // len(CYCLE) % 3]
-        label: str | None = short(names[place], 32)
-        for metrics in (metrics for name, metrics in runs if name == names[place]):
-            line(ax, metrics, key, color=color, linestyle=dashes, label=label)
-            label = None
-    if key == "val_accuracy":
-        percent_axis(ax.yaxis)
-    ax.legend()
-    return Plot(f"compare_{key}", f"{title} by epoch of {', '.join(names)}", figure_of(ax))

@@ -56,6 +56,7 @@ class Epoch:
     seconds: float
     losses: list[float]  # training loss along the epoch, means over `log_every` steps
     state: Callable[[], State]
+    images: int = 0  # training images of the epoch, extra copies too
 
     def line(self) -> dict[str, Any]:
         """The facts as a line of metrics."""
@@ -255,6 +256,7 @@ def _end_epoch(
         seconds=trained_s + time.perf_counter() - started,
         losses=[part.mean().item() for part in losses.split(config.log_every)],
         state=learner.state,
+        images=train.seen(train.steps),
     )
 
 
