@@ -62,7 +62,8 @@ def _fitted(image: Any, channels: int, size: int, number: int) -> Tensor:
             f"({channels}, H, W); got one that reads as (C, H, W) = {tuple(image.shape)}: turn it round or convert it"
         )
     if image.shape[1:] == (size, size):
-        return image.cpu()
+        kept: Tensor = image.cpu()
+        return kept
     if channels not in MODES:
         raise DataError(
             f"image {number}: must be {size}x{size}, for {channels} channels are not resized; got {image.shape}"
