@@ -8,10 +8,12 @@ from PIL import Image
 
 from fakes import CIFAR, record, unfinished
 from small_runs import tiny
+from specs import spec
 from snugnet import pipeline, runs
 from snugnet.compare import compare
 from snugnet.errors import UsageError
 from snugnet.pipeline import Controls
+from snugnet.report import diagram
 from snugnet.report.mistakes import Mistake, Mistakes, confident_mistakes, png
 from snugnet.report.page import run_plots, write_comparison, write_report
 
@@ -57,7 +59,9 @@ def text(tmp_path_factory):
     images = torch.randint(256, (len(mistakes), 3, 8, 8), dtype=torch.uint8)
     path = tmp_path_factory.mktemp("page") / "report.html"
     samples = png(images[0])
-    assert write_report(run, path=path, images=Mistakes(images, mistakes), samples_png=samples, layers=LAYERS) == path
+    shown = Mistakes(images, mistakes, torch.rand(len(mistakes), 2, 8, 8), "stages.1.0")
+    drawing = diagram.svg(spec(["basic", 2, 64]))
+    assert write_report(run, path=path, images=shown, samples_png=samples, layers=LAYERS, diagram=drawing) == path
     return path.read_text()
 
 
@@ -67,14 +71,14 @@ def test_one_page_without_outside_references(text):
     assert page.open == []
     assert "http" not in text
     assert page.named("script") == []
-    assert [tag for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)] == ["h1"] + 8 * ["h2"]
+    assert [tag for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)] == ["h1"] + 9 * ["h2"]
 
 
 def test_every_picture_has_words(text):
     page = Page(text)
-    assert len(page.named("svg")) == 7
+    assert len(page.named("svg")) == 9
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.named("svg"))
-    assert len(page.named("img")) == 25
+    assert len(page.named("img")) == 1 + 3 * 24
     assert all(image["alt"] for image in page.named("img"))
 
 
@@ -92,6 +96,9 @@ def test_every_picture_has_words(text):
         "64 × 32 × 32",
         "<td>2,378</td><td>1,770,112</td>",
         "&#34;label_smoothing&#34;: 0.1",
+        "Grad-CAM of stages.1.0",
+        'aria-label="Architecture. Image 3 × 32 × 32; Stem: 3×3, 64, to 64 × 32 × 32; Stage 1: 2 × block of 3×3, 64 then',
+        'style="--share: 37.6%">650<',
     ],
 )
 def test_what_the_page_says(text, words):

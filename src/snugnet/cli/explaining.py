@@ -71,7 +71,8 @@ def _print_explained(found: dict[str, Any]) -> None:
     for each in found["layers"]:
         words = f"{each['run']}: Grad-CAM of {each['layer']}, a map of {each['map_size']}×{each['map_size']}; "
         values = found["concentration"][each["run"]]
-        held = f"half of it lies on {_share(values['grad_cam'])} of the pixels, of occlusion on {_share(values['occlusion'])}"
+        shares = _share(values["grad_cam"]), _share(values["occlusion"])
+        held = f"half of it lies on {shares[0]} of the pixels, of occlusion on {shares[1]}"
         out.print(words + held, soft_wrap=True, markup=False)
     out.print(f"occlusion hides {found['patch']}×{found['patch']} pixels, every {found['stride']}")
     if found["agreement"]:

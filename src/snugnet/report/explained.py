@@ -182,7 +182,7 @@ def shown_classes(targets: Tensor, number: int) -> list[tuple[int, int]]:
 def facts(
     number: int, lookers: Sequence[Looker], asked: Questions, targets: Tensor, seen: Sequence[Seen]
 ) -> dict[str, Any]:
-    """What is said of an image: by the first net at the top, by each in `said`, and of each map how concentrated it is."""
+    """What is said of an image, by the first net at the top and by each in `said`; how concentrated each map is."""
     one, classes = asked.each[number], lookers[0].shipped.card.classes
     said = [_said(each.probabilities[number], classes, one.true) for each in seen]
     maps = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from snugnet.budget import Budget
 from snugnet.compare import Comparison, Record, check_finished
 from snugnet.files import write_text
 from snugnet.report import plots
-from snugnet.report.mistakes import Mistakes, png
+from snugnet.report.gallery import captioned, picture
+from snugnet.report.mistakes import Mistakes
 from snugnet.report.style import Plot
 from snugnet.units import show_bytes, show_count, show_percent, show_seconds
 
@@ -31,24 +31,29 @@ def write_report(
     images: Mistakes | None = None,
     samples_png: bytes | None = None,
     layers: Sequence[Mapping[str, Any]] = (),
+    diagram: str | None = None,
 ) -> Path:
-    """The page of a finished run. `layers` are dicts of name, kind, output, params, macs.
+    """The page of a finished run. `layers` are dicts of name, kind, output, params, macs; `diagram` is an SVG element.
 
     Raises UsageError for an unfinished run, StorageError.
     """
     check_finished(record)
     split = scored_split(record)
     scores = record.summary["scores"][split] if split else None
+    drawn = [*run_plots(record), *([plots.cost_bars(layers)] if layers else [])]
     values = {
         "run": record.summary,
         "place": record.path.name,
         "split": split,
         "scores": scores,
-        "plots": {plot.name: Markup(plot.svg()) for plot in run_plots(record)},
+        "plots": {plot.name: Markup(plot.svg()) for plot in drawn},
         "pairs": confused_pairs(scores) if scores else [],
         "mistakes": list(captioned(images, record.summary["classes"])) if images else [],
         "samples": picture(samples_png) if samples_png else None,
+        "maps_of": images.maps_of if images else None,
+        "diagram": Markup(diagram) if diagram else None,
         "layers": layers,
+        "most": {name: max((layer[name] for layer in layers), default=0) or 1 for name in ("params", "macs")},
         "environment": {key: plain_text(value) for key, value in record.environment.items() if key != "command"},
         "config": json.dumps(record.config, indent=2, ensure_ascii=False),
     }
@@ -93,21 +98,6 @@ def confused_pairs(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
         if n and i != j
     ]
     return sorted(pairs, key=lambda pair: -pair["share"])[:MOST_PAIRS]
-
-
-def captioned(images: Mistakes, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for image, mistake in zip(images.images, images.mistakes, strict=True):
-        yield {
-            "picture": picture(png(image)),
-            "true": classes[mistake.true],
-            "predicted": classes[mistake.predicted],
-            "probability": mistake.probability,
-            "index": mistake.index,
-        }
-
-
-def picture(data: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(data).decode()}"
 
 
 def plain_text(value: Any) -> str:

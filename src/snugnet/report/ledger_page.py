@@ -1,0 +1,16 @@
+"""results/index.html: every recorded run in one table that can be sorted. No pictures, so that the same ledger gives the
+same bytes whatever draws elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from snugnet import __version__
+from snugnet.report.ledger import Entry
+from snugnet.report.page import pages
+
+
+def ledger_page(entries: Sequence[Entry]) -> str:
+    """The page, the latest run first."""
+    newest_first = sorted(entries, key=lambda entry: entry.date, reverse=True)
+    return pages().get_template("ledger.html.j2").render(version=__version__, entries=newest_first) + "\n"
