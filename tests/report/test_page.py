@@ -8,7 +8,6 @@ from PIL import Image
 
 from fakes import CIFAR, record, unfinished
 from small_runs import tiny
-from specs import spec
 from snugnet import pipeline, runs
 from snugnet.compare import compare
 from snugnet.errors import UsageError
@@ -16,6 +15,7 @@ from snugnet.pipeline import Controls
 from snugnet.report import diagram
 from snugnet.report.mistakes import Mistake, Mistakes, confident_mistakes, png
 from snugnet.report.page import run_plots, write_comparison, write_report
+from specs import spec
 
 EVIL = "<script>alert(1)</script>"
 LAYERS = [
@@ -97,7 +97,7 @@ def test_every_picture_has_words(text):
         "<td>2,378</td><td>1,770,112</td>",
         "&#34;label_smoothing&#34;: 0.1",
         "Grad-CAM of stages.1.0",
-        'aria-label="Architecture. Image 3 × 32 × 32; Stem: 3×3, 64, to 64 × 32 × 32; Stage 1: 2 × block of 3×3, 64 then',
+        'aria-label="Architecture. Image 3 × 32 × 32; Stem: 3×3, 64, to 64 × 32 × 32; Stage 1: 2 × block of ',
         'style="--share: 37.6%">650<',
     ],
 )

@@ -1,5 +1,7 @@
-"""results/index.html: every recorded run in one table that can be sorted. No pictures, so that the same ledger gives the
-same bytes whatever draws elsewhere."""
+"""results/index.html: every recorded run in one table that can be sorted.
+
+No pictures, whose bytes would change with the version of what draws them: the same ledger gives the same page.
+"""
 
 from __future__ import annotations
 
