@@ -291,10 +291,10 @@ def _heading(one: Question, classes: Sequence[str]) -> str:
 
 def _words(probabilities: Tensor, classes: Sequence[str], true: int | None) -> str:
     predicted = int(probabilities.argmax())
-    words = f"predicted {classes[predicted]} {show_percent(float(probabilities[predicted]), 1)}"
+    words = f"predicted {classes[predicted]} ({show_percent(float(probabilities[predicted]), 1)})"
     if true is None or true == predicted:
         return words
-    return f"{words}, true {classes[true]} {show_percent(float(probabilities[true]), 1)}"
+    return f"{words}, true {classes[true]} ({show_percent(float(probabilities[true]), 1)})"
 
 
 def draw_filters(folder: Path, number: int, looker: Looker) -> Path:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 FOR, AGAINST = (213, 94, 0), (0, 114, 178)  # the orange and blue of all our pictures
 OPACITY = 0.85  # where a map is strongest, so that the image still shows
+GREYS = 70, 150  # the darkest, and how much the brightest is above it: on black or white a map would not be seen
 SIDE = 192  # px of a panel; small images are enlarged by a whole factor
 GAP, LINE, FONT_SIZE = 10, 17, 12  # px
 INK, PAPER = "#1b1f24", "#ffffff"
@@ -23,7 +24,8 @@ Panel = tuple[str, Tensor]  # a caption, and uint8 (1 or 3, H, W)
 
 def overlay(image: Tensor, heat: Tensor) -> Tensor:
     """uint8 (3, H, W) of an image uint8 (1 or 3, h, w), enlarged without smoothing to the size of its map (H, W)."""
-    grey = enlarged(image, heat.shape[-1]).float().mean(0).expand(3, -1, -1)
+    darkest, span = GREYS
+    grey = darkest + span * enlarged(image, heat.shape[-1]).float().mean(0).expand(3, -1, -1) / 255
     largest = heat.abs().amax()
     share = (heat / largest if largest else heat).cpu()
     color = torch.where(share[None] >= 0, _column(FOR), _column(AGAINST))
