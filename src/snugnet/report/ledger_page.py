@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snugnet import __version__
 from snugnet.report.ledger import Entry
-from snugnet.report.page import pages
+from snugnet.report.pages import render
 
 
 def ledger_page(entries: Sequence[Entry]) -> str:
     """The page, the latest run first."""
     newest_first = sorted(entries, key=lambda entry: entry.date, reverse=True)
-    return pages().get_template("ledger.html.j2").render(version=__version__, entries=newest_first) + "\n"
+    return render("ledger.html.j2", {"entries": newest_first})

@@ -7,21 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from snugnet import __version__
 from snugnet.budget import Budget
 from snugnet.compare import Comparison, Record, check_finished
 from snugnet.files import write_text
 from snugnet.report import plots
 from snugnet.report.gallery import captioned, picture
 from snugnet.report.mistakes import Mistakes
+from snugnet.report.pages import render
 from snugnet.report.style import Plot
-from snugnet.units import show_bytes, show_count, show_percent, show_seconds
 
 MOST_PAIRS = 8
-MOST_ROWS_OPEN = 20  # a longer table starts folded
 
 
 def write_report(
@@ -123,17 +120,5 @@ def comparison_plots(records: Sequence[Record], comparison: Comparison) -> Itera
 
 
 def write_page(template: str, values: Mapping[str, Any], path: Path) -> Path:
-    write_text(path, pages().get_template(template).render(version=__version__, **values))
+    write_text(path, render(template, values))
     return path
-
-
-def pages() -> Environment:
-    """Autoescape is on: class names, paths and commands are a stranger's text."""
-    environment = Environment(
-        loader=PackageLoader("snugnet.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(count=show_count, size=show_bytes, time=show_seconds, percent=show_percent)
-    environment.filters["whole"] = "{:,}".format
-    environment.globals["most_rows_open"] = MOST_ROWS_OPEN
-    return environment
