@@ -64,7 +64,7 @@ def loss_curves(metrics: Metrics) -> Plot:
     epochs_axis(ax, "Loss", len(metrics))
     averaged_line(ax, metrics, "train_loss", color=BLUE, label="train")
     averaged_line(ax, metrics, "val_loss", color=ORANGE, linestyle="--", label="val")
-    ax.legend()
+    ax.legend(loc="upper right")
     last = f"train loss {metrics[-1]['train_loss']:.3f} after {len(metrics)} epochs"
     return Plot("loss", f"Loss by epoch, training and validation: {last}", figure_of(ax))
 
