@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 
+from command import snug
 from snugnet import recipe
 from snugnet.report import diagram
 from snugnet.report.architecture import parts, words
@@ -102,3 +103,14 @@ def test_words_say_what_is_drawn():
         "block of 3×3, 4 then 3×3, 4, block of 3×3, 4 then 3×3, 4, to 4 × 8 × 8; "
         "Head: global average pool, 4, linear, 10, to 10 classes; 1 skips past blocks"
     )
+
+
+def test_plan_draws_the_net_that_it_prices(tmp_path):
+    answer = snug(
+        "plan", "snugnet/digits", "--set", "model.stages.1.channels=48", "--diagram", tmp_path / "net.svg", "--json"
+    )
+    assert answer.json["diagram"] == str(tmp_path / "net.svg")
+    text = (tmp_path / "net.svg").read_text()
+    assert {"image 1 × 8 × 8", "3×3, 48, /2", "48 × 4 × 4"} <= set(texts(text))
+    assert text.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+    assert "prefers-color-scheme:dark" in text

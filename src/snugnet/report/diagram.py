@@ -59,7 +59,7 @@ def svg(spec: ModelSpec, *, alone: bool = False) -> str:
     drawing.y = 20
     found = parts(spec)
     for part in found:
-        _draw_part(drawing, part, width)
+        _draw_part(drawing, part, width, has_lanes=bool(lanes))
     _draw_skips(drawing, spec, lanes)
     _draw_legend(drawing, _legend(spec, found))
     head = f'viewBox="0 0 {width:g} {drawing.y + 6:g}" role="img" aria-label="{escape(words(spec))}" {FONT}'
@@ -78,13 +78,14 @@ def _lanes(spec: ModelSpec) -> dict[int, int]:
     return {start: 0 if len(starts) > MOST_LANES else lane for lane, start in enumerate(starts)}
 
 
-def _draw_part(drawing: Drawing, part: Part, width: float) -> None:
-    """A panel with a title, and the boxes in it."""
+def _draw_part(drawing: Drawing, part: Part, width: float, *, has_lanes: bool) -> None:
+    """A panel with a title, and the boxes in it. The title ends before the lines of skips."""
+    right = LEFT + BOX + ARC - 2 if has_lanes else width - EDGE - 8
     _arrow(drawing, 10)
     top = drawing.y
     panel = len(drawing.shapes)
     drawing.text(EDGE + 8, top + 17, part.name, ' font-weight="600"')
-    drawing.text(width - EDGE - 8, top + 17, part.shape, ' text-anchor="end"')
+    drawing.text(right, top + 17, part.shape, ' text-anchor="end"')
     drawing.y = top + 24
     if part.note:
         soft = ' font-size="12" style="fill: var(--soft)"'

@@ -301,5 +301,6 @@ def draw_filters(folder: Path, number: int, looker: Looker) -> Path:
     """The filters of the first layer, a numbered tile each."""
     filters = looking.first_filters(looker.shipped.model)
     path = folder / ("filters.png" if number == 1 else f"filters-{number}.png")
-    grid.write_grid(path, filters, [str(each) for each in range(1, len(filters) + 1)], FILTER_COLUMNS)
+    numbers = [str(each) for each in range(1, len(filters) + 1)]
+    grid.write_grid(path, filters, numbers, min(FILTER_COLUMNS, len(filters)))
     return path

@@ -27,7 +27,7 @@ Metrics = Sequence[Mapping[str, Any]]
 def epochs_axis(ax: Axes, title: str, averaged: int = 0) -> None:
     """`averaged`: of how many epochs, where there are enough for a moving average."""
     ax.set_title(title)
-    ax.set_xlabel("epoch" if averaged < AVERAGED_FROM else f"epoch (thick: mean of the last {WINDOW})")
+    ax.set_xlabel("epoch" if averaged < AVERAGED_FROM else f"epoch (thick: mean of {WINDOW} epochs)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
@@ -54,8 +54,9 @@ def averaged_line(ax: Axes, metrics: Metrics, key: str, **style: Any) -> None:
 
 
 def moving_average(values: Sequence[float]) -> list[float]:
-    """The mean of each value and those before it, at most WINDOW of them."""
-    return [fmean(values[max(0, end - WINDOW) : end]) for end in range(1, len(values) + 1)]
+    """The mean of WINDOW values around each, of fewer towards the ends: as many before it as behind it."""
+    reaches = [min(WINDOW // 2, place, len(values) - 1 - place) for place in range(len(values))]
+    return [fmean(values[place - reach : place + reach + 1]) for place, reach in enumerate(reaches)]
 
 
 @drawn
