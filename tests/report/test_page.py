@@ -91,7 +91,7 @@ def test_every_picture_has_words(text):
         "<dd>19,936,472 B</dd>",
         "<dd>5 min 12 s</dd>",
         "<dd>last, epoch 10 of 10</dd>",
-        "<code>snug train snugnet/quickstart --seed 0</code>",
+        '<span class="word">snugnet/quickstart</span> <span class="word">--seed</span> <span class="word">0</span>',
         "<dt>cpu flags</dt><dd>avx2, avx512f, avx512_bf16, amx_tile</dd>",
         "64 × 32 × 32",
         "<td>2,378</td><td>1,770,112</td>",
@@ -190,3 +190,13 @@ def test_an_older_run_shows_the_measures_that_it_kept():
     drawn = {plot.name: plot for plot in run_plots(record(budget={"params": 2_000_000, "size_mb": 0.5}))}
     assert drawn["budget"].alt.startswith("Used of the budget: params ")
     assert "size_mb" not in drawn["budget"].alt
+
+
+def test_the_environment_says_what_is_known_once(tmp_path):
+    run = record(images=50)
+    run.environment.update(hardware="a desk", foreign_code={}, deterministic=False)
+    text = write_report(run, path=tmp_path / "r.html").read_text()
+    assert "<dt>deterministic</dt><dd>False</dd>" in text
+    assert "a desk" not in text
+    assert text.count("<dt>hardware</dt>") == 1
+    assert "foreign code" not in text

@@ -19,6 +19,7 @@ from snugnet.report.pages import render
 from snugnet.report.style import Plot
 
 MOST_PAIRS = 8
+SHOWN_ABOVE = ("command", "hardware")  # of the environment
 
 
 def write_report(
@@ -51,7 +52,7 @@ def write_report(
         "diagram": Markup(diagram) if diagram else None,
         "layers": layers,
         "most": {name: max((layer[name] for layer in layers), default=0) or 1 for name in ("params", "macs")},
-        "environment": {key: plain_text(value) for key, value in record.environment.items() if key != "command"},
+        "environment": told(record.environment),
         "config": json.dumps(record.config, indent=2, ensure_ascii=False),
     }
     return write_page("run.html.j2", values, path)
@@ -95,6 +96,14 @@ def confused_pairs(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
         if n and i != j
     ]
     return sorted(pairs, key=lambda pair: -pair["share"])[:MOST_PAIRS]
+
+
+def told(environment: Mapping[str, Any]) -> dict[str, str]:
+    """The environment without what is empty, or stands on the page already."""
+    empty: tuple[Any, ...] = ({}, [], "", None)
+    return {
+        name: plain_text(value) for name, value in environment.items() if name not in SHOWN_ABOVE and value not in empty
+    }
 
 
 def plain_text(value: Any) -> str:
