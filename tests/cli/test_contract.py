@@ -136,6 +136,8 @@ def test_report(finished: Path, seeds: Path, tmp_path: Path):
     answer = snug("report run --json")
     assert answer.json["path"] == "run/report.html"
     assert (run / "report.html").is_file()
+    assert snug("report run -o out/run.html --json").json["path"] == "out/run.html"
+    assert (tmp_path / "out" / "run.html").read_text() == (run / "report.html").read_text()
     several = snug("report", run, seeds / "group", "-o", "out/page.html", "--json")
     assert several.json["path"] == "out/page.html"
     assert (tmp_path / "out" / "page.html").is_file()

@@ -13,7 +13,7 @@ from command import snug
 from snugnet.cli.main import app
 
 TRAINING = ("train", "resume", "demo", "lr-find", "recipes", "show", "plan", "design", "doctor")
-JUDGING = ("evaluate", "compare", "report", "verify", "data check", "data show", "bench")
+JUDGING = ("evaluate", "compare", "explain", "report", "verify", "data check", "data show", "bench")
 COMMANDS = sorted(TRAINING + JUDGING)
 HELP_CPU_S = 0.3
 

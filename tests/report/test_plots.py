@@ -120,3 +120,28 @@ def test_saved_as_png(tmp_path):
             assert image.format == "PNG"
             assert min(image.size) > 200
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(path.name for path in paths)
+
+
+def test_a_moving_average_by_hand():
+    assert plots.moving_average([1, 2, 6, 4, 5, 0]) == [1, 3, 3.6, 3.4, 3, 0]
+    assert plots.moving_average([7]) == [7]
+
+
+@pytest.mark.parametrize(("epochs", "lines"), [(plots.AVERAGED_FROM - 1, 2), (plots.AVERAGED_FROM, 4)])
+def test_long_trainings_have_raw_values_and_their_average(epochs, lines):
+    drawn = plots.loss_curves(record(images=10, epochs=epochs).metrics)
+    assert len(drawn.figure.axes[0].lines) == lines
+    assert ("epoch (thick: mean of 5 epochs)" in texts(drawn.svg())) == (lines == 4)
+
+
+def test_cost_by_part():
+    names = ["stem.conv", "stages.0.0.body.conv1", "stages.0.1.body.conv1", "stages.1.0.body.conv1", "head.classifier"]
+    layers = [
+        {"name": name, "params": params, "macs": 10} for name, params in zip(names, (5, 10, 20, 60, 5), strict=True)
+    ]
+    assert plots.by_part(layers, "params") == {"stem": 5, "stage 1": 30, "stage 2": 60, "head": 5}
+    drawn = plots.cost_bars(layers)
+    words = "most parameters in stage 2, 60.0 %; most multiply-adds in stage 1, 40.0 %"
+    assert drawn.alt == f"Cost by part of the net: {words}"
+    assert {" 60.0 %", " 40.0 %"} <= {f" {text.strip()}" for text in texts(drawn.svg())}
+    assert plots.cost_bars([{"name": "head", "params": 0, "macs": 0}]).svg()

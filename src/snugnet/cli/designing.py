@@ -88,6 +88,7 @@ def plan(
     batch: Annotated[
         int | None, typer.Option(min=1, help="Predict the memory that training takes at this batch size.")
     ] = None,
+    diagram: Annotated[Path | None, typer.Option(help="Also draw the net into this SVG file.")] = None,
     data: Data = None,
     overrides: Overrides = None,
     as_json: Json = False,
@@ -109,6 +110,8 @@ def plan(
         document |= {"excess": excess, "suggestion": _suggestion(card, held_to)}
     if against:
         document["against"] = _change(cost, against)
+    if diagram:
+        document["diagram"] = _drawn(card, diagram)
     if batch:
         document["training_memory_bytes"] = _memory(card, experiment, batch)
     if as_json:
@@ -190,6 +193,14 @@ def _change(cost: Cost, other: str) -> dict[str, Any]:
     return {"recipe": other, "change": change}
 
 
+def _drawn(card: Card, path: Path) -> str:
+    from snugnet import files
+    from snugnet.report.diagram import svg
+
+    files.write_text(path, svg(card.model, alone=True))
+    return str(path)
+
+
 def _memory(card: Card, experiment: Experiment, batch: int) -> int:
     from snugnet import device, memory
 
@@ -238,6 +249,8 @@ def _print_plan(document: dict[str, Any], held_to: Budget) -> None:
         changes = document["against"]["change"].items()
         shown = ", ".join(f"{name} {100 * value:+.1f} %" for name, value in changes)
         out.print(f"against {document['against']['recipe']}: {shown}", soft_wrap=True, markup=False)
+    if "diagram" in document:
+        out.print(f"Diagram: {document['diagram']}", soft_wrap=True, markup=False)
     if held_to.limits() and document["fits"]:
         out.print("[green]fits the budget[/]")
 

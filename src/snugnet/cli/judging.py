@@ -61,7 +61,7 @@ def _views(name: str | None) -> TtaConfig | None:
 
 def report(
     run_paths: RunPaths,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where the page of several runs goes.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where the page goes.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page about a run, or about several side by side.
@@ -72,7 +72,7 @@ def report(
 
     paths = [path for each in run_paths for path in runs.members(each)]
     if len(paths) == 1:
-        page = write_run_report(paths[0])
+        page = write_run_report(paths[0], output)
     else:
         from snugnet.compare import compare as compare_records
         from snugnet.report.comparison import write_comparison
@@ -104,10 +104,10 @@ def verify(run: RunPath, as_json: Json = False) -> None:
         raise GateFailed(f"{run}: falls short of its recipe's [expect] in {short}; see the lines above")
 
 
-def write_run_report(path: Path) -> Path:
+def write_run_report(path: Path, output: Path | None = None) -> Path:
     from snugnet.report.of_run import report_run
 
-    return report_run(path)
+    return report_run(path, output)
 
 
 def _print_scores(result: dict[str, Any], split: str) -> None:

@@ -22,10 +22,13 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """`images` is uint8 (N, 1 or 3, H, W), one for each mistake."""
+    """`images` is uint8 (N, 1 or 3, H, W), one for each mistake; `maps` (N, 2, H, W) are Grad-CAM maps of the layer
+    `maps_of`, for the predicted and the true class."""
 
     images: Tensor
     mistakes: Sequence[Mistake]
+    maps: Tensor | None = None
+    maps_of: str | None = None
 
 
 def confident_mistakes(logits: Tensor, labels: Tensor, count: int = 24) -> list[Mistake]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ from snugnet.train.range_test import Point, Suggestion
 from snugnet.units import show_bytes, show_count, show_percent
 
 MOST_BARS = 30
+WINDOW, AVERAGED_FROM = 5, 15  # epochs of a moving average, and from how many on there is one
 MOST_NUMBERS = 12  # classes up to which a confusion matrix has room for numbers
 Metrics = Sequence[Mapping[str, Any]]
 
 
-def epochs_axis(ax: Axes, title: str) -> None:
+def epochs_axis(ax: Axes, title: str, averaged: int = 0) -> None:
+    """`averaged`: of how many epochs, where there are enough for a moving average."""
     ax.set_title(title)
-    ax.set_xlabel("epoch")
+    ax.set_xlabel("epoch" if averaged < AVERAGED_FROM else f"epoch (thick: mean of {WINDOW} epochs)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
@@ -38,13 +41,30 @@ def line(ax: Axes, metrics: Metrics, key: str, **style: Any) -> None:
         ax.plot(*zip(*points, strict=True), marker="o" if len(points) < 15 else None, markersize=3.5, **style)
 
 
+def averaged_line(ax: Axes, metrics: Metrics, key: str, **style: Any) -> None:
+    """As `line`; of a long training the raw values thin, and their moving average thick."""
+    points = [(m["epoch"], m[key]) for m in metrics if m.get(key) is not None]
+    if len(points) < AVERAGED_FROM:
+        return line(ax, metrics, key, **style)
+    ax.plot(*zip(*points, strict=True), color=style["color"], linewidth=0.8, alpha=0.6)
+    epochs, values = zip(*points, strict=True)
+    ax.plot(epochs, moving_average(values), **style)
+    return None
+
+
+def moving_average(values: Sequence[float]) -> list[float]:
+    """The mean of WINDOW values around each, of fewer towards the ends: as many before it as behind it."""
+    reaches = [min(WINDOW // 2, place, len(values) - 1 - place) for place in range(len(values))]
+    return [fmean(values[place - reach : place + reach + 1]) for place, reach in enumerate(reaches)]
+
+
 @drawn
 def loss_curves(metrics: Metrics) -> Plot:
     ax = axes()
-    epochs_axis(ax, "Loss")
-    line(ax, metrics, "train_loss", color=BLUE, label="train")
-    line(ax, metrics, "val_loss", color=ORANGE, linestyle="--", label="val")
-    ax.legend()
+    epochs_axis(ax, "Loss", len(metrics))
+    averaged_line(ax, metrics, "train_loss", color=BLUE, label="train")
+    averaged_line(ax, metrics, "val_loss", color=ORANGE, linestyle="--", label="val")
+    ax.legend(loc="upper right")
     last = f"train loss {metrics[-1]['train_loss']:.3f} after {len(metrics)} epochs"
     return Plot("loss", f"Loss by epoch, training and validation: {last}", figure_of(ax))
 
@@ -52,8 +72,8 @@ def loss_curves(metrics: Metrics) -> Plot:
 @drawn
 def accuracy_curve(metrics: Metrics) -> Plot:
     ax = axes()
-    epochs_axis(ax, "Validation accuracy")
-    line(ax, metrics, "val_accuracy", color=ORANGE)
+    epochs_axis(ax, "Validation accuracy", sum(m["val_accuracy"] is not None for m in metrics))
+    averaged_line(ax, metrics, "val_accuracy", color=ORANGE)
     percent_axis(ax.yaxis)
     best = max(m["val_accuracy"] for m in metrics if m["val_accuracy"] is not None)
     return Plot("accuracy", f"Validation accuracy by epoch, at most {show_percent(best)}", figure_of(ax))
@@ -167,6 +187,40 @@ def budget_bars(used: Mapping[str, float], allowed: Mapping[str, float]) -> Plot
     ax.axis("off")
     words = ", ".join(f"{name} {show_percent(share, 1)}" for name, share in zip(allowed, shares, strict=True))
     return Plot("budget", f"Used of the budget: {words}", figure_of(ax))
+
+
+def by_part(layers: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
+    """The cost of stem, stages and head; a layer `stages.0.1.body.conv1` is of stage 1."""
+    totals: dict[str, int] = {}
+    for layer in layers:
+        first, _, rest = layer["name"].partition(".")
+        part = f"stage {int(rest.partition('.')[0]) + 1}" if first == "stages" else first
+        totals[part] = totals.get(part, 0) + layer[key]
+    return totals
+
+
+@drawn
+def cost_bars(layers: Sequence[Mapping[str, Any]]) -> Plot:
+    """The shares of each part of the net in parameters and multiply-adds."""
+    ax = axes(320, 84 + 32 * len(by_part(layers, "params")))
+    told = []
+    for offset, key, name, color in ((-0.2, "params", "parameters", BLUE), (0.2, "macs", "multiply-adds", ORANGE)):
+        parts = by_part(layers, key)
+        shares = [value / max(1, sum(parts.values())) for value in parts.values()]
+        places = [place + offset for place in range(len(parts))]
+        ax.barh(places, shares, height=0.36, color=color, label=name)
+        for place, share in zip(places, shares, strict=True):
+            ax.text(share, place, f" {show_percent(share, 1)}", va="center", fontsize=9)
+        most = max(range(len(shares)), key=shares.__getitem__)
+        told.append(f"most {name} in {list(parts)[most]}, {show_percent(shares[most], 1)}")
+        ax.set_yticks(range(len(parts)), [short(part) for part in parts])
+        ax.set_xlim(0, max(ax.get_xlim()[1], 1.25 * max(shares)))
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    percent_axis(ax.xaxis)
+    ax.set_title("Cost by part")
+    figure_of(ax).legend(loc="outside lower left", ncols=2)
+    return Plot("costs", f"Cost by part of the net: {'; '.join(told)}", figure_of(ax))
 
 
 @drawn
