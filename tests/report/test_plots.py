@@ -122,11 +122,6 @@ def test_saved_as_png(tmp_path):
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(path.name for path in paths)
 
 
-def test_a_moving_average_by_hand():
-    assert plots.moving_average([1, 2, 6, 4, 5, 0]) == [1, 3, 3.6, 3.4, 3, 0]
-    assert plots.moving_average([7]) == [7]
-
-
 @pytest.mark.parametrize(("epochs", "lines"), [(plots.AVERAGED_FROM - 1, 2), (plots.AVERAGED_FROM, 4)])
 def test_long_trainings_have_raw_values_and_their_average(epochs, lines):
     drawn = plots.loss_curves(record(images=10, epochs=epochs).metrics)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from torch import Tensor
 
+from snugnet.compare.curves import WINDOW, moving_average
 from snugnet.evaluate.metrics import calibration
 from snugnet.report.style import BLUE, GRID, INK, ORANGE, Plot, axes, drawn, figure_of
 from snugnet.train.range_test import Point, Suggestion
 from snugnet.units import show_bytes, show_count, show_percent
 
 MOST_BARS = 30
-WINDOW, AVERAGED_FROM = 5, 15  # epochs of a moving average, and from how many on there is one
+AVERAGED_FROM = 15  # epochs, from where a moving average is drawn
 MOST_NUMBERS = 12  # classes up to which a confusion matrix has room for numbers
 Metrics = Sequence[Mapping[str, Any]]
 
@@ -48,14 +48,8 @@ def averaged_line(ax: Axes, metrics: Metrics, key: str, **style: Any) -> None:
         return line(ax, metrics, key, **style)
     ax.plot(*zip(*points, strict=True), color=style["color"], linewidth=0.8, alpha=0.6)
     epochs, values = zip(*points, strict=True)
-    ax.plot(epochs, moving_average(values), **style)
+    ax.plot(epochs, np.array(moving_average(values), dtype=float), **style)
     return None
-
-
-def moving_average(values: Sequence[float]) -> list[float]:
-    """The mean of WINDOW values around each, of fewer towards the ends: as many before it as behind it."""
-    reaches = [min(WINDOW // 2, place, len(values) - 1 - place) for place in range(len(values))]
-    return [fmean(values[place - reach : place + reach + 1]) for place, reach in enumerate(reaches)]
 
 
 @drawn
