@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from snugnet import artifact, budget, device, environment, lineage, memory, parallel
 from snugnet.artifact import Card, Shipped
@@ -363,7 +364,7 @@ def judge(
     run: Run, shipped: Shipped, images: Images, name: str, compute: Compute, tta: TtaConfig | None = None
 ) -> tuple[Scores, Scores]:
     """Scores of the shipped file on a split, in fp32: at one look, and by all views. The predictions are kept."""
-    seen = looks_of(shipped, images, compute.device, tta)
+    seen = Net.of(shipped, compute.device).look(images, tta)
     run.save_predictions(name, seen.plain, images.labels)
     if tta:
         run.save_predictions(f"{name}_tta", seen.averaged, images.labels)
@@ -373,15 +374,34 @@ def judge(
 
 def logits_of(shipped: Shipped, images: Images, where: torch.device) -> torch.Tensor:
     """fp32 logits (N, classes) of a shipped net, on the CPU."""
-    return looks_of(shipped, images, where).plain
+    return Net.of(shipped, where).look(images).plain
 
 
-def looks_of(shipped: Shipped, images: Images, where: torch.device, tta: TtaConfig | None = None) -> Looks:
-    """What a shipped net says, in fp32, on the CPU."""
-    loader = eval_loader(images, shipped.card.normalization, where)
-    model = shipped.model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    seen = look(model, loader, Compute(where, "fp32"), tta)
-    return Looks(seen.plain.cpu(), seen.averaged.cpu())
+@dataclass(frozen=True)
+class Net:
+    """What is judged: a module that takes normalised batches on a device; without a normalisation images come so."""
+
+    module: nn.Module
+    normalization: Normalization | None
+    where: torch.device
+
+    @classmethod
+    def of(cls, shipped: Shipped, where: torch.device) -> Net:
+        model = shipped.model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(model, shipped.card.normalization, where)
+
+    @property
+    def compute(self) -> Compute:
+        """Scores are fp32, whatever the training computed in."""
+        return Compute(self.where, "fp32")
+
+    def loader(self, images: Images, change: Change | None = None) -> EvalLoader:
+        return eval_loader(images, self.normalization, self.where, change)
+
+    def look(self, images: Images, tta: TtaConfig | None = None) -> Looks:
+        """What it says of images, on the CPU."""
+        seen = look(self.module, self.loader(images), self.compute, tta)
+        return Looks(seen.plain.cpu(), seen.averaged.cpu())
 
 
 def summarize(

@@ -131,12 +131,16 @@ class EvalLoader:
         self._pixels = images.pixels if isinstance(images.pixels, Mapped) else images.pixels.to(device)
         self._places = torch.arange(len(images))
         self.labels = images.labels.to(device)
-        self._normalize = Normalize(normalization, device) if normalization else _as_they_are
+        self._normalize: Callable[[Tensor], Tensor] = (
+            Normalize(normalization, device) if normalization else _as_they_are
+        )
         self._device, self._change = device, change
         self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
-        for pixels, places in zip(self._pixels.split(self.batch_size), self._places.split(self.batch_size), strict=True):
+        for pixels, places in zip(
+            self._pixels.split(self.batch_size), self._places.split(self.batch_size), strict=True
+        ):
             there = pixels.to(self._device)
             yield self._normalize(self._change(there, places) if self._change else there)
 
@@ -144,8 +148,8 @@ class EvalLoader:
         """The same for some images, int64, in that order; all of them in theirs is the same loader."""
         chosen, on_cpu = copy(self), rows.cpu()
         if not torch.equal(on_cpu, torch.arange(len(self._places))):
-            mapped = isinstance(self._pixels, Mapped)
-            chosen._pixels = self._pixels.select(on_cpu) if mapped else self._pixels[rows]
+            pixels = self._pixels
+            chosen._pixels = pixels.select(on_cpu) if isinstance(pixels, Mapped) else pixels[rows.to(self._device)]
             chosen._places, chosen.labels = self._places[on_cpu], self.labels[rows.to(self._device)]
         return chosen
 

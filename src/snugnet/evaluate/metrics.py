@@ -74,11 +74,17 @@ def scores(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Scores:
         ece=calibration_error(logits, labels),
         per_class=tuple(
             {
-                "class": name, "support": int(n), "accuracy": float(r), "recall": float(r), "precision": float(p),
-                "f1": float(f), "confidence": float(c), "calibration_gap": float(c - p),
+                "class": name,
+                "support": int(n),
+                "accuracy": float(r),
+                "recall": float(r),
+                "precision": float(p),
+                "f1": float(f),
+                "confidence": float(c),
+                "calibration_gap": float(c - p),
             }
             for name, n, r, p, f, c in zip(classes, support, recall, precision, f1, confidence, strict=True)
-        ),  # fmt: skip
+        ),
         confusion=tuple(tuple(row) for row in matrix.tolist()),
     )
 

@@ -18,15 +18,18 @@ from snugnet.device import Compute
 from snugnet.evaluate.predict import predict
 
 TtaName = Literal["mirror", "mirror_translate", "ten_crop", "patil25"]
-Views = Callable[[Tensor], list[tuple[float, Tensor]]]  # of images (N, C, H, W): weights that sum to 1, and views, the images first
+MeanOf = Literal["logits", "probabilities"]
+Views = Callable[
+    [Tensor], list[tuple[float, Tensor]]
+]  # of images (N, C, H, W): weights that sum to 1, and views, the images first
 SIGMA, REACH = 1.0, 3  # patil25's Gaussian, cut off at three sigma
 
 
 class TtaConfig(Frozen):
-    """Which views, what of them is averaged, and the share of images that get them: the least certain at the first look."""
+    """Which views, what of them is averaged, and the share of images, the least certain, that get more than the first."""
 
     name: TtaName
-    mean_of: Literal["logits", "probabilities"] = "logits"
+    mean_of: MeanOf = "logits"
     least_certain: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property
@@ -37,11 +40,6 @@ class TtaConfig(Frozen):
     def passes(self) -> float:
         """Forward passes an image, on average."""
         return 1 + self.least_certain * (self.views - 1)
-
-    @property
-    def words(self) -> str:
-        """As in "with mirror at the least certain 25 %"."""
-        return self.name + (f" at the least certain {100 * self.least_certain:g} %" if self.least_certain < 1 else "")
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Looks:
 
 @torch.no_grad()
 def look(model: nn.Module, loader: EvalLoader, compute: Compute, config: TtaConfig | None) -> Looks:
-    """One pass of the images as they are, which is every kind's first view, then the other views of those that get them.
+    """One pass of the images as they are, every kind's first view, then the other views of those that get them.
 
     `averaged` holds mean logits, or logs of mean probabilities.
     """

@@ -79,18 +79,24 @@ def _component(levels: Tensor, table: tuple[tuple[int, ...], ...], quality: int,
     padded = _padded(levels, multiple)
     rows, columns = (size // 8 for size in padded.shape[2:])
     blocks = padded.view(-1, rows, 8, columns, 8).transpose(2, 3) - 128
-    basis, steps = _basis(levels), _steps(table, quality, levels)
-    eighths = (basis @ blocks @ basis.T * 8).round()  # libjpeg's own precision: halves of a step are not rare
+    waves, steps = _waves(levels), _steps(table, quality, levels)
+    # Rounded where libjpeg's integers are, for a value just beyond the half of a step changes all of its block.
+    eighths = _whole(waves @ _whole(4 * blocks @ waves.T) / 4)
     kept = eighths.sign() * ((eighths.abs() + 4 * steps) / (8 * steps)).floor() * steps
-    back = (basis.T @ kept @ basis + 128).round().clamp(0, 255)
+    back = (_whole(_whole(4 * waves.T @ kept) @ waves / 32) + 128).clamp(0, 255)
     return back.transpose(2, 3).reshape(padded.shape)[:, :, :height, :width]
 
 
-def _basis(like: Tensor) -> Tensor:
-    """(8, 8) cosines: row k is frequency k."""
-    k, n = torch.arange(8.0, device=like.device)[:, None], torch.arange(8.0, device=like.device)
-    waves = torch.cos((2 * n + 1) * k * torch.pi / 16) / 2
-    return torch.cat([waves[:1] / 2**0.5, waves[1:]])
+def _whole(values: Tensor) -> Tensor:
+    return (values + 0.5).floor()
+
+
+def _waves(like: Tensor) -> Tensor:
+    """(8, 8) cosines: row k is frequency k, its length the root of 8, in the 13 bits that libjpeg keeps."""
+    k, n = torch.arange(8.0)[:, None], torch.arange(8.0)
+    waves = torch.cos((2 * n + 1) * k * torch.pi / 16) * 2**0.5
+    waves[0] = 1
+    return ((waves * 8192).round() / 8192).to(like)
 
 
 def _steps(table: tuple[tuple[int, ...], ...], quality: int, like: Tensor) -> Tensor:
