@@ -26,7 +26,7 @@ SIGMA, REACH = 1.0, 3  # patil25's Gaussian, cut off at three sigma
 
 
 class TtaConfig(Frozen):
-    """Which views, what of them is averaged, and the share of images, the least certain, that get more than the first."""
+    """Which views, what of them is averaged, and the share of images (the least certain) that get all of them."""
 
     name: TtaName
     mean_of: MeanOf = "logits"
