@@ -47,6 +47,7 @@ def corruption_bars(found: Mapping[str, Any]) -> Plot:
 def save_both(plot: Plot, folder: Path) -> list[Path]:
     """As PNG and as an SVG file of its own: the same bytes each time. Raises StorageError."""
     path = folder / f"{plot.name}.svg"
-    with mpl.rc_context({"svg.hashsalt": plot.name}):
+    salt: Any = {"svg.hashsalt": plot.name}  # Any: matplotlib types the keys, each version its own
+    with mpl.rc_context(salt):
         write_bytes(path, plot.render("svg", metadata={"Date": None, "Creator": None}))
     return [plot.save(folder), path]

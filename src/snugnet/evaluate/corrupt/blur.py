@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snugnet.evaluate.corrupt.draws import Draws
-from snugnet.evaluate.corrupt.fields import gaussian, moved, streaked, unit, zoomed
+from snugnet.evaluate.corrupt.fields import gaussian, grain, moved, streaked, unit, zoomed
 
 GAUSSIAN = (0.4, 0.6, 0.7, 0.8, 1.0)
 DEFOCUS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1))  # radius of a disk, sigma that softens it
@@ -18,12 +18,12 @@ ZOOM = (5, 10, 15, 20, 25)  # the largest enlargement, in percent
 
 
 def gaussian_blur(images: Tensor, draws: Draws, strength: int) -> Tensor:  # noqa: ARG001
-    return gaussian(images, GAUSSIAN[strength] * unit(images))
+    return gaussian(images, GAUSSIAN[strength] * grain(images))
 
 
 def defocus_blur(images: Tensor, draws: Draws, strength: int) -> Tensor:  # noqa: ARG001
     """A disk on the grid of pixels, softened within one pixel around."""
-    radius, sigma = (value * unit(images) for value in DEFOCUS[strength])
+    radius, sigma = (value * grain(images) for value in DEFOCUS[strength])
     reach = int(radius) + 1
     grid = torch.arange(-reach, reach + 1.0)
     disk = (grid[:, None] ** 2 + grid**2 <= radius**2).float()[None, None]
@@ -42,7 +42,7 @@ def glass_blur(images: Tensor, draws: Draws, strength: int) -> Tensor:
     and strengths differ in the blur, which hides the harm again. Here a growing share takes the values of neighbours.
     """
     share, times = GLASS[strength]
-    scale = unit(images)
+    scale = grain(images)
     images = gaussian(images, GLASS_SIGMA * scale)
     for _ in range(times):
         offsets = (scale * draws.uniform(-1.5, 1.5, 2, *images.shape[2:])).round().long()

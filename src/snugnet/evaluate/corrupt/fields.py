@@ -23,6 +23,11 @@ def unit(images: Tensor) -> float:
     return images.shape[-1] / SIDE
 
 
+def grain(images: Tensor) -> float:
+    """The same for blurs of about a pixel, which would do nothing if they shrank with smaller images."""
+    return max(1.0, unit(images))
+
+
 def separable(images: Tensor, make: Callable[[int], Tensor]) -> Tensor:
     """`make(n)` is (m, n): what the m results of a row, and of a column, are sums of."""
     down, across = (make(size).to(images) for size in images.shape[2:])
