@@ -55,7 +55,7 @@ def describe(logits: Tensor, labels: Tensor) -> Calibration:
         if n
     ]
     error, luck = calibration_error(logits, labels), error_by_chance(logits)
-    gap = ((count / len(labels)) * (confidence - accuracy)).sum().item()
+    gap = (count.double() / len(labels) * (confidence - accuracy)).sum().item()
     return Calibration(
         calibrated="yes" if error <= luck else "nearly" if error < NEARLY else "no",
         direction="mixed" if abs(gap) <= error / 2 else "overconfident" if gap > 0 else "underconfident",

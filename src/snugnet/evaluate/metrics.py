@@ -167,4 +167,4 @@ def class_confidence(logits: Tensor) -> Tensor:
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
     """Expected calibration error (Guo et al. 2017, eq. 3)."""
     count, confidence, hit_rate = calibration(logits, labels, bins)
-    return ((count / len(labels)) * (confidence - hit_rate).abs()).sum().item()
+    return (count.double() / len(labels) * (confidence - hit_rate).abs()).sum().item()
