@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from snugnet import units
-from snugnet.cli.console import Data, Json, escape, out, print_json
+from snugnet.cli.console import Data, Json, out, print_json
+from snugnet.cli.display import show_corrupted
+from snugnet.cli.scores import print_scores
 from snugnet.errors import GateFailed, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,28 @@ def evaluate(
     tta: Annotated[
         str | None, typer.Option(help="Several views an image: mirror, mirror_translate, ten_crop or patil25.")
     ] = None,
+    tta_mean: Annotated[str | None, typer.Option(help="Of the views: logits (the default) or probabilities.")] = None,
+    tta_share: Annotated[
+        float | None, typer.Option(help="Give the other views to this share of images alone, the least certain.")
+    ] = None,
+    gap: Annotated[
+        bool,
+        typer.Option("--gap", help="Judge the training images too (CIFAR-10: 45,000 more passes) and tell the gap."),
+    ] = False,
+    corrupt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Judge corrupted images: all, or families (noise, blur, weather, digital, occlusion) and names with "
+            "commas between. Each corruption is five passes of the split.",
+        ),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Judge this many images of the split, a fixed random sample.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Where the picture of --corrupt goes; a run keeps it in its plots/.")
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -37,26 +59,54 @@ def evaluate(
 
     Example: snug evaluate runs/demo-001 --split test
     """
+    from snugnet.judging import Asked
     from snugnet.judging import evaluate as judge
 
     if split not in ("train", "val", "test"):
         raise UsageError(f"--split {split}: must be train, val or test")
-    result = judge(run, split, data, _views(tta))
-    return print_json(result) if as_json else _print_scores(result, split)
+    if gap and split == "train":
+        raise UsageError("--gap: holds another split against train; give --split val or test")
+    if plots and corrupt is None:
+        raise UsageError(f"--plots {plots}: is where the picture of corrupted images goes; give --corrupt as well")
+    words = () if corrupt is None else tuple(word.strip() for word in corrupt.split(","))
+    with show_corrupted() as watch:
+        asked = Asked(count=images, gap=gap, corrupt=words, watch=watch)
+        result = judge(run, split, data, _views(tta, tta_mean, tta_share), asked)
+    if as_json:
+        print_json(result)
+    else:
+        print_scores(result)
+    folder = plots or (run / "plots" if run.is_dir() else None)
+    if result["corruption"] and folder:
+        _draw_corruption(result["corruption"], folder, quiet=as_json)
 
 
-def _views(name: str | None) -> TtaConfig | None:
+def _draw_corruption(found: dict[str, Any], folder: Path, *, quiet: bool) -> None:
+    from snugnet.report.robustness import corruption_bars, save_both
+
+    paths = save_both(corruption_bars(found), folder)
+    if not quiet:
+        out.print(f"Pictures: {', '.join(map(str, paths))}", soft_wrap=True, markup=False)
+
+
+def _views(name: str | None, mean_of: str | None, share: float | None) -> TtaConfig | None:
     from typing import get_args
 
-    from snugnet.evaluate.tta import TtaConfig, TtaName
+    from snugnet.evaluate.tta import MeanOf, TtaConfig, TtaName
     from snugnet.problems import nearest
 
     if name is None:
+        for option, value in (("--tta-mean", mean_of), ("--tta-share", share)):
+            if value is not None:
+                raise UsageError(f"{option} {value}: says how views are used; give --tta as well")
         return None
-    known = get_args(TtaName)
-    if name not in known:
-        raise UsageError(f"--tta {name}: must be one of {', '.join(known)}{nearest(name, known)}")
-    return TtaConfig.parse({"name": name})
+    for option, given, known in (("--tta", name, get_args(TtaName)), ("--tta-mean", mean_of, get_args(MeanOf))):
+        if given is not None and given not in known:
+            raise UsageError(f"{option} {given}: must be one of {', '.join(known)}{nearest(given, known)}")
+    if share is not None and not 0 < share <= 1:
+        raise UsageError(f"--tta-share {share:g}: must be above 0 and at most 1, a share of the images")
+    given_values = {"name": name, "mean_of": mean_of, "least_certain": share}
+    return TtaConfig.parse({key: value for key, value in given_values.items() if value is not None})
 
 
 def report(
@@ -108,31 +158,3 @@ def write_run_report(path: Path, output: Path | None = None) -> Path:
     from snugnet.report.of_run import report_run
 
     return report_run(path, output)
-
-
-def _print_scores(result: dict[str, Any], split: str) -> None:
-    low, high = result["accuracy_interval"]
-    out.print(
-        f"[bold]{split} accuracy {units.show_percent(result['accuracy'])}[/] "
-        f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %, {result['images']:,} images), "
-        f"top-5 {units.show_percent(result['top5'])}, loss {result['loss']:.4f}",
-        soft_wrap=True,
-    )
-    if tta := result["tta"]:
-        out.print(
-            f"with {tta['name']} ({tta['passes']} passes an image); without it "
-            f"{units.show_percent(tta['accuracy_without'])}",
-            soft_wrap=True,
-        )
-    out.print(
-        f"macro precision {result['macro_precision']:.4f}, recall {result['macro_recall']:.4f}, "
-        f"F1 {result['macro_f1']:.4f}, expected calibration error {units.show_percent(result['ece'])}",
-        soft_wrap=True,
-    )
-    table = Table(title="per class")
-    for column in ("class", "images", "accuracy", "precision", "F1"):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for row in result["per_class"]:
-        numbers = [f"{row[name]:.4f}" for name in ("accuracy", "precision", "f1")]
-        table.add_row(escape(row["class"]), f"{row['support']:,}", *numbers)
-    out.print(table)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 
 import torch
 from torch import Generator, Tensor
@@ -117,15 +118,49 @@ class TrainLoader:
         return images, self._labels[place]
 
 
-class EvalLoader:
-    """A split in its own order, normalised, without augmentation."""
+Change = Callable[[Tensor, Tensor], Tensor]  # of uint8 images (N, C, H, W) and their places in the split, int64 (N,)
 
-    def __init__(self, images: Images, normalization: Normalization, *, batch_size: int, device: torch.device) -> None:
+
+class EvalLoader:
+    """A split in its own order, normalised, without augmentation. `change`: what is done to its pixels before.
+
+    Without a normalisation the images are float and normalised already.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        normalization: Normalization | None,
+        *,
+        batch_size: int,
+        device: torch.device,
+        change: Change | None = None,
+    ) -> None:
         self._pixels = images.pixels if isinstance(images.pixels, Mapped) else images.pixels.to(device)
+        self._places = torch.arange(len(images))
         self.labels = images.labels.to(device)
-        self._normalize = Normalize(normalization, device)
-        self._batch_size, self._device = batch_size, device
+        self._normalize: Callable[[Tensor], Tensor] = (
+            Normalize(normalization, device) if normalization else _as_they_are
+        )
+        self._device, self._change = device, change
+        self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
-        for pixels in self._pixels.split(self._batch_size):
-            yield self._normalize(pixels.to(self._device))
+        for pixels, places in zip(
+            self._pixels.split(self.batch_size), self._places.split(self.batch_size), strict=True
+        ):
+            there = pixels.to(self._device)
+            yield self._normalize(self._change(there, places) if self._change else there)
+
+    def only(self, rows: Tensor) -> EvalLoader:
+        """The same for some images, int64, in that order; all of them in theirs is the same loader."""
+        chosen, on_cpu = copy(self), rows.cpu()
+        if not torch.equal(on_cpu, torch.arange(len(self._places))):
+            pixels = self._pixels
+            chosen._pixels = pixels.select(on_cpu) if isinstance(pixels, Mapped) else pixels[rows.to(self._device)]
+            chosen._places, chosen.labels = self._places[on_cpu], self.labels[rows.to(self._device)]
+        return chosen
+
+
+def _as_they_are(images: Tensor) -> Tensor:
+    return images.to(torch.float32, memory_format=torch.channels_last)

@@ -9,15 +9,9 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
+from snugnet.evaluate.mistakes import Mistake, confident_mistakes
 
-@dataclass(frozen=True)
-class Mistake:
-    """`index` is the image's place in its split; `true` and `predicted` are class numbers."""
-
-    index: int
-    true: int
-    predicted: int
-    probability: float
+__all__ = ["Mistake", "Mistakes", "confident_mistakes", "png"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +23,6 @@ class Mistakes:
     mistakes: Sequence[Mistake]
     maps: Tensor | None = None
     maps_of: str | None = None
-
-
-def confident_mistakes(logits: Tensor, labels: Tensor, count: int = 24) -> list[Mistake]:
-    """The most confident first; of equal ones the earlier image."""
-    probability, predicted = logits.double().softmax(1).max(1)
-    wrong = (predicted != labels).nonzero()[:, 0]
-    order = wrong[probability[wrong].argsort(descending=True, stable=True)][:count].tolist()
-    return [Mistake(i, int(labels[i]), int(predicted[i]), float(probability[i])) for i in order]
 
 
 def png(image: Tensor) -> bytes:
