@@ -80,24 +80,25 @@ def streaked(images: Tensor, degrees: Tensor, radius: float, sigma: float) -> Te
     return result
 
 
-def clouds(draws: Draws, height: int, width: int, decay: float) -> Tensor:
-    """(N, 1, H, W) in [0, 1]: plasma by midpoint displacement (diamond-square), whose displacements shrink by
+def clouds(draws: Draws, size: torch.Size, decay: float) -> Tensor:
+    """(N, 1, *size) in [0, 1]: plasma by midpoint displacement (diamond-square), whose displacements shrink by
     decay^2 at each halving; larger is smoother. Its edges meet those of its other side."""
-    side = 1 << (max(height, width) - 1).bit_length()
+    height, width = size
+    side = 1 << (max(size) - 1).bit_length()
     noise = draws.uniform(-1, 1, side, side)
     values = torch.zeros_like(noise)
-    step, size = side, 1.0
+    step, reach = side, 1.0
     while step >= 2:
         half = step // 2
         corners = values[:, ::step, ::step]
         pairs = corners + corners.roll(-1, 1)
-        middle = (pairs + pairs.roll(-1, 2)) / 4 + size * noise[:, half::step, half::step]
+        middle = (pairs + pairs.roll(-1, 2)) / 4 + reach * noise[:, half::step, half::step]
         values[:, half::step, half::step] = middle
         for over, along, axis in (((0, half), 2, 1), ((half, 0), 1, 2)):
             place = (slice(None), slice(over[0], None, step), slice(over[1], None, step))
             around = corners + corners.roll(-1, along) + middle + middle.roll(1, axis)
-            values[place] = around / 4 + size * noise[place]
-        step, size = half, size / decay**2
+            values[place] = around / 4 + reach * noise[place]
+        step, reach = half, reach / decay**2
     values -= values.amin((1, 2), keepdim=True)
     values /= values.amax((1, 2), keepdim=True)
     return values[:, None, :height, :width]

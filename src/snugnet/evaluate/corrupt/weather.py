@@ -35,7 +35,7 @@ def snow(images: Tensor, draws: Draws, strength: int) -> Tensor:
 def frost(images: Tensor, draws: Draws, strength: int) -> Tensor:
     """Crystals: bright where the cloud is at its middle height, thin elsewhere."""
     kept, share = FROST[strength]
-    ridges = 1 - (2 * clouds(draws, *images.shape[2:], FROST_DECAY) - 1).abs()
+    ridges = 1 - (2 * clouds(draws, images.shape[2:], FROST_DECAY) - 1).abs()
     ice = torch.tensor(ICE, device=images.device) if images.shape[1] == 3 else torch.ones(1, device=images.device)
     return kept * images + share * (HOAR + (1 - HOAR) * ridges**FROST_SHARPNESS) * ice.view(1, -1, 1, 1)
 
@@ -43,7 +43,7 @@ def frost(images: Tensor, draws: Draws, strength: int) -> Tensor:
 def fog(images: Tensor, draws: Draws, strength: int) -> Tensor:
     much, decay = FOG[strength]
     brightest = images.amax((1, 2, 3), keepdim=True)
-    return (images + much * clouds(draws, *images.shape[2:], decay)) * brightest / (brightest + much)
+    return (images + much * clouds(draws, images.shape[2:], decay)) * brightest / (brightest + much)
 
 
 def brightness(images: Tensor, draws: Draws, strength: int) -> Tensor:  # noqa: ARG001
