@@ -57,6 +57,14 @@ def test_what_was_timed_counts(run: Path):
     assert (answer.json["picked"], answer.json["front"][-1]) == ("snugnet/digits", "p50_ms")
 
 
+def test_training_flops_are_of_the_images_that_were_trained_on(run: Path):
+    record = runs.read(run)
+    images = 1438 - len(record.predictions("val")[1])
+    assert [line["images"] for line in record.metrics] == [images] * 2
+    row = snug("compare run --json").json["runs"][0]
+    assert row["training_flops"] == 6 * record.summary["macs"] * images * 2
+
+
 def test_larger_batches_are_not_kept(run: Path):
     assert snug("bench run --batch 2 --windows 1 --window-s 0.01").code == 0
     assert not (run / "bench.json").exists()

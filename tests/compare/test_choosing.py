@@ -117,6 +117,13 @@ def test_a_cheaper_one_that_may_be_as_good_is_said():
     )
 
 
+def test_a_lucky_single_seed_is_said():
+    got = chosen([*group("lucky", [0.93]), *group("steady", [0.91, 0.92], bytes=9000)])
+    assert got.choice.words == (
+        "lucky: the most accurate of 2 that there are; it is one net, and another seed of it may be worse"
+    )
+
+
 def test_a_cheaper_one_that_is_worse_is_not():
     runs = [*group("large", [0.91, 0.93, 0.92], bytes=8000), *group("small", [0.80, 0.83, 0.81])]
     assert (chosen(runs).picked, chosen(runs).choice.cheaper) == ("large", ())

@@ -23,6 +23,12 @@ def test_seeds_of_one_recipe_are_one_group():
     assert got.tests == ()
 
 
+def test_an_interval_ends_at_100_percent():
+    (group,) = compare(seeds("a", [0.99, 0.999])).groups
+    assert group.interval[1] == 1.0
+    assert group.interval[0] < 0.99
+
+
 def test_a_single_run_has_no_spread():
     (group,) = compare(seeds("a", [0.9])).groups
     assert (group.n, group.std, group.interval) == (1, None, None)

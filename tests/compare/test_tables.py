@@ -50,6 +50,7 @@ def test_latex():
     assert text.startswith("% needs \\usepackage{booktabs}\n\n\\begin{tabular}{lrrrrr}\n\\toprule\n")
     assert "a\\_b & 2 & 81.00 $\\pm$ 1.41 & 4.98M & 19.9 MB & 557M \\\\\n" in text
     assert "50\\% \\& more & 2 & 92.00 $\\pm$ 2.83 & " in text
+    assert "a\\_b & 50\\% \\& more & +11.00 & 0.058 & 0.000 \\\\\n" in text
     assert text.count("\\toprule") == text.count("\\midrule") == text.count("\\bottomrule") == 3
 
 
@@ -60,7 +61,7 @@ def test_latex():
         ("~^\\", r"\textasciitilde{}\textasciicircum{}\textbackslash{}"),
         ("[2pt]*", "{[}2pt{]}{*}"),
         ("a\nb", "a b"),
-        ("±–", r"$\pm$--"),
+        ("±–−", r"$\pm$--$-$"),
     ],
 )
 def test_a_stranger_s_text_in_latex(text, latex):

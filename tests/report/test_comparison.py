@@ -57,7 +57,7 @@ def test_one_page_without_outside_references(text):
         "90.50 % ± 0.71",
         'data-value="9000"',
         "snugnet/large leads small by 10.00 points",
-        ">epochs to 80 %</th>",
+        ">epochs to 80\u00a0%</th>",
         "the largest training FLOPs that all runs reached",
     ],
 )

@@ -181,7 +181,7 @@ def group(name: str, runs: Sequence[Member]) -> Group:
         n=len(values),
         mean=fmean(values),
         std=stdev(values) if len(values) > 1 else None,
-        interval=t_interval(values),
+        interval=clipped(t_interval(values)),
         p50_ms=median(known) if (known := [each for each in timings if each is not None]) else None,
         timed="; ".join(dict.fromkeys(filter(None, map(timed, runs)))) or None,
         disturbed=any(run.record.bench.get("disturbed", False) for run in runs),
@@ -192,6 +192,11 @@ def group(name: str, runs: Sequence[Member]) -> Group:
         peak_activation_bytes=first.get("peak_activation_bytes"),
         **{key: first[key] for key in ("recipe_sha256", "params", "bytes", "macs")},
     )
+
+
+def clipped(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """An accuracy is neither below 0 nor above 1, though a normal population of them may be."""
+    return interval and (max(0.0, interval[0]), min(1.0, interval[1]))
 
 
 def mean_or_none(values: Iterable[tuple[Seed, float | None]]) -> float | None:

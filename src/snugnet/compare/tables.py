@@ -20,7 +20,7 @@ _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "[": "{[}", "]": "{]}", "*": "{*}",  # behind a line's end these would be its options
-    "±": r"$\pm$", "–": "--", "×": r"$\times$",
+    "±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$",
 }  # fmt: skip
 
 
@@ -148,12 +148,12 @@ def shown_speed(comparison: Comparison) -> Table:
 
 
 def shown_tests(comparison: Comparison) -> Table:
-    columns = ("a", "b", "b - a, points", "p over seeds", "p over images")
+    columns = ("a", "b", "b − a, points", "p over seeds", "p over images")
     rows = [
         (
             test.a,
             test.b,
-            f"{100 * test.difference:+.2f}",
+            f"{100 * test.difference:+.2f}".replace("-", "−"),
             shown(test.seeds.p_adjusted if test.seeds else None, "{:.3f}"),
             shown(test.images.p_adjusted if test.images else None, "{:.3f}"),
         )
