@@ -169,7 +169,7 @@ def test_moved_takes_from_below_and_right():
 
 
 def test_clouds_fill_their_range_and_roughen_as_they_should():
-    smooth, rough = (clouds(draws(), 32, 32, decay) for decay in (3.0, 1.2))
+    smooth, rough = (clouds(draws(), torch.Size((32, 32)), decay) for decay in (3.0, 1.2))
     for each in (smooth, rough):
         assert each.shape == (6, 1, 32, 32)
         assert (each.amin((1, 2, 3)) == 0).all()
