@@ -16,7 +16,9 @@ def executed(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The same with fresh outputs and nothing of this machine or hour. Raises CellExecutionError."""
     with tempfile.TemporaryDirectory() as folder:
         place = {"metadata": {"path": folder}}
-        NotebookClient(notebook, timeout=LIMIT_S, kernel_name="python3", resources=place).execute()
+        NotebookClient(
+            notebook, timeout=LIMIT_S, kernel_name="python3", resources=place, coalesce_streams=True
+        ).execute()
     notebook.metadata.language_info = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

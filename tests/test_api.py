@@ -158,7 +158,7 @@ def test_predictions_are_those_of_the_run(finished: Path, digits: tuple[Tensor, 
 
 def test_images_of_another_size_are_fitted_as_folders_are(finished: Path, digits: tuple[Tensor, Tensor]):
     large = digits[0][:1].repeat_interleave(3, 2).repeat_interleave(3, 3)
-    as_picture = Image.fromarray(large[0, 0].numpy())
+    as_picture = Image.fromarray(large[0, 0].numpy()).convert("RGBA")
     assert snugnet.predict_images(finished, large).probabilities.equal(
         snugnet.predict_images(finished, as_picture).probabilities
     )
@@ -172,6 +172,7 @@ def test_images_of_another_size_are_fitted_as_folders_are(finished: Path, digits
         (torch.rand(2, 1, 8, 8), r"^image 0: must be uint8, 0 to 255, .*; got torch\.float32: from floats in \[0, 1\]"),
         (np.zeros((2, 8, 8, 3), np.uint8), r"^image 0: the net takes 1 channels, .* \(C, H, W\) = \(3, 8, 8\)"),
         (torch.zeros(8, 8, dtype=torch.uint8), r"^image 0: the net takes 1 channels"),
+        ([Image.new("L", (8, 8)), Image.new("F", (8, 8))], r"^image 1: its pixels are floating-point numbers; save it"),
         ("nowhere.png", r"^nowhere\.png: cannot be read as an image"),
     ],
 )

@@ -45,9 +45,14 @@ def open_rgb(path: Path) -> Image.Image:
         with Image.open(path) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
                 raise Image.DecompressionBombError(f"{image.width} × {image.height} pixels are too many")
-            return _rgb(ImageOps.exif_transpose(image))
+            return upright_rgb(image)
     except Exception as error:  # plugins raise what they like on hostile bytes
         raise _unreadable(path, error) from error
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """As `open_rgb`, of an opened image. Raises ValueError for pixels that have no 8-bit form."""
+    return _rgb(ImageOps.exif_transpose(image))
 
 
 def square(image: Image.Image, size: int) -> Image.Image:

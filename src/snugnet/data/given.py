@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from snugnet.data.decode import open_rgb, square
+from snugnet.data.decode import open_rgb, square, upright_rgb
 from snugnet.errors import DataError
 
 MODES = {1: "L", 3: "RGB"}
@@ -50,7 +50,10 @@ def _fitted(image: Any, channels: int, size: int, number: int) -> Tensor:
     if isinstance(image, (str, Path)):
         return _of_picture(open_rgb(Path(image)), channels, size, number)
     if isinstance(image, Image.Image):
-        return _of_picture(image, channels, size, number)
+        try:
+            return _of_picture(upright_rgb(image), channels, size, number)
+        except ValueError as error:
+            raise DataError(f"image {number}: {error}") from error
     if image.dtype not in (torch.uint8, np.uint8):
         raise DataError(
             f"image {number}: must be uint8, 0 to 255, for the net's own normalisation follows; got {image.dtype}: "
@@ -61,14 +64,14 @@ def _fitted(image: Any, channels: int, size: int, number: int) -> Tensor:
             f"image {number}: the net takes {channels} channels, an array as (H, W, {channels}) and a tensor as "
             f"({channels}, H, W); got one that reads as (C, H, W) = {tuple(image.shape)}: turn it round or convert it"
         )
-    if image.shape[1:] == (size, size):
-        kept: Tensor = image.cpu()
-        return kept
+    tensor: Tensor = image.cpu()
+    if tensor.shape[1:] == (size, size):
+        return tensor
     if channels not in MODES:
         raise DataError(
-            f"image {number}: must be {size}x{size}, for {channels} channels are not resized; got {image.shape}"
+            f"image {number}: must be {size}x{size}, for {channels} channels are not resized; got {tuple(tensor.shape)}"
         )
-    rows = image.cpu().permute(1, 2, 0).contiguous().numpy()
+    rows = tensor.permute(1, 2, 0).contiguous().numpy()
     return _of_picture(Image.fromarray(rows[..., 0] if channels == 1 else rows), channels, size, number)
 
 
