@@ -15,6 +15,7 @@ from snugnet.artifact import Shipped
 from snugnet.data import splits
 from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.images import Images
+from snugnet.data.mapped import Pixels
 from snugnet.data.splits import Splits
 from snugnet.errors import ArtifactError, DataError, RecipeError, UsageError
 from snugnet.evaluate import calibration
@@ -85,22 +86,24 @@ def evaluate(
 
 def score_module(
     module: nn.Module,
-    images: Tensor,
+    images: Pixels,
     labels: Tensor,
-    classes: Sequence[str],
+    classes: Sequence[str] | None = None,
     *,
     normalization: Normalization | None = None,
     tta: TtaConfig | None = None,
-    val: tuple[Tensor, Tensor] | None = None,
+    val: tuple[Pixels, Tensor] | None = None,
 ) -> dict[str, Any]:
     """The measures of `evaluate` for any module from normalised batches (N, C, H, W) to logits (N, classes).
 
     `images` are float and normalised already, or uint8 together with `normalization`; labels int64 (N,). `val`, images
-    of the same kind and labels, is what a temperature is fitted on. The module computes in fp32 where its parameters
-    lie, and is left in the mode it was in. Raises UsageError, DataError; Diverged for logits that are not finite.
+    of the same kind and labels, is what a temperature is fitted on. Without `classes` they are called by their numbers.
+    The module computes in fp32 where its parameters lie, and is left in the mode it was in. Raises UsageError,
+    DataError; Diverged for logits that are not finite.
     """
     for shown in (images, *(val or ())[:1]):
-        if shown.is_floating_point() == (normalization is not None):
+        is_float = isinstance(shown, Tensor) and shown.is_floating_point()
+        if is_float == (normalization is not None):
             kind = "float, which are normalised already, come without" if normalization else "uint8 come with"
             raise UsageError(f"score_module: images of {shown.dtype}: {kind} a normalisation")
     where = next((weight.device for weight in module.parameters()), torch.device("cpu"))
@@ -112,7 +115,10 @@ def score_module(
     finally:
         for part, mode in modes:
             part.training = mode
-    return describe(seen.averaged, held, classes, known)
+    if seen.averaged.ndim != 2:
+        raise DataError(f"the net must give logits (N, classes); got {tuple(seen.averaged.shape)}")
+    numbers = map(str, range(seen.averaged.shape[1]))
+    return describe(seen.averaged, held, classes or tuple(numbers), known)
 
 
 def _read(path: Path) -> tuple[Shipped, DataConfig, RunRecord | None]:
