@@ -16,6 +16,7 @@ from snugnet.artifact import Shipped
 from snugnet.config import Frozen
 from snugnet.data import grid
 from snugnet.data.images import Images
+from snugnet.data.loader import EvalLoader
 from snugnet.errors import ArtifactError, UsageError
 from snugnet.evaluate import explain as looking
 from snugnet.report import heat, questions
@@ -25,6 +26,7 @@ from snugnet.units import show_percent
 METHODS = ("grad_cam", "occlusion")
 TITLES = {"grad_cam": "Grad-CAM", "occlusion": "occlusion"}
 FILTER_COLUMNS = 8
+AT_ONCE = 64  # images of 32x32, fewer of larger ones: gradients keep every map behind the layer
 
 
 class How(Frozen):
@@ -163,8 +165,8 @@ def grad_cam(
 
 
 def _batches(shipped: Shipped, images: Images, targets: Tensor, where: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    start = 0
-    for batch in pipeline.eval_loader(images, shipped.card.normalization, where):
+    start, size = 0, pipeline.as_many(AT_ONCE, images)
+    for batch in EvalLoader(images, shipped.card.normalization, batch_size=size, device=where):
         yield batch, targets[start : start + len(batch)].to(where)
         start += len(batch)
 
