@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from snugnet.budget import Budget
 from snugnet.compare.records import Record, check_finished
+from snugnet.evaluate.mistakes import confused_pairs
 from snugnet.files import write_text
 from snugnet.report import plots
 from snugnet.report.gallery import captioned, picture
@@ -18,7 +19,6 @@ from snugnet.report.mistakes import Mistakes
 from snugnet.report.pages import render
 from snugnet.report.style import Plot
 
-MOST_PAIRS = 8
 SHOWN_ABOVE = ("command", "hardware")  # of the environment
 
 
@@ -84,18 +84,6 @@ def run_plots(record: Record) -> Iterator[Plot]:
 def save_plots(record: Record, folder: Path) -> list[Path]:
     """The pictures of the page as PNG files."""
     return [plot.save(folder) for plot in run_plots(record)]
-
-
-def confused_pairs(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pairs of classes taken for each other most often, by share of the true class."""
-    classes = scores["per_class"]
-    pairs = [
-        {"true": classes[i]["class"], "predicted": classes[j]["class"], "images": n, "share": n / classes[i]["support"]}
-        for i, row in enumerate(scores["confusion"])
-        for j, n in enumerate(row)
-        if n and i != j
-    ]
-    return sorted(pairs, key=lambda pair: -pair["share"])[:MOST_PAIRS]
 
 
 def told(environment: Mapping[str, Any]) -> dict[str, str]:
