@@ -152,8 +152,11 @@ def test_files_are_explained_and_what_was_changed_is_said(trained, colored, tmp_
     assert image["path"] == str(run / "plots" / "explain" / "01-wide.png")
     assert f"{file}: RGBA to RGB; 40×20 to 16×16, cut to its centre" in answer.err.replace("\n", " ")
     assert (answer.json["patch"], answer.json["stride"], answer.json["layers"][0]["map_size"]) == (5, 2, 16)
-    small = snug("explain", run, file, "--layer", "stages.0.0")
-    assert "1×1 and says nothing" not in small.err
+    tiny_maps = spec(["basic", 1, 4], ["basic", 1, 4], ["basic", 1, 4], image_size=4, classes=2)
+    artifact.write(run / "model.safetensors", card(tiny_maps, ("cat", "dog")), build(tiny_maps))
+    answer = snug("explain", run, file)
+    words = f"{run}: the map of stages.2.0 is 1×1 and says nothing of where; give an earlier --layer"
+    assert words in answer.err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
