@@ -141,6 +141,24 @@ def test_files_become_inputs_as_the_data_path_makes_them(colored, tmp_path):
     assert found.pixels[:, :, 3, 3].tolist() == [[255, 0, 0], [7, 7, 7], [1, 2, 3], [1, 2, 3]]
 
 
+def test_files_are_explained_and_what_was_changed_is_said(trained, colored, tmp_path):
+    run = Path(shutil.copytree(trained / "a", tmp_path / "run"))
+    shutil.copy(colored.path, run / "model.safetensors")
+    file = save(tmp_path / "in" / "cat" / "wide.png", "RGBA", (40, 20), (255, 0, 0, 255))
+    answer = snug("explain", run, file, "--layer", "stem", "--patch", "5", "--json")
+    assert answer.code == 0, answer.err
+    (image,) = answer.json["images"]
+    assert (image["image"], image["true"], image["index"]) == (str(file), "cat", None)
+    assert image["path"] == str(run / "plots" / "explain" / "01-wide.png")
+    assert f"{file}: RGBA to RGB; 40×20 to 16×16, cut to its centre" in answer.err.replace("\n", " ")
+    assert (answer.json["patch"], answer.json["stride"], answer.json["layers"][0]["map_size"]) == (5, 2, 16)
+    tiny_maps = spec(["basic", 1, 4], ["basic", 1, 4], ["basic", 1, 4], image_size=4, classes=2)
+    artifact.write(run / "model.safetensors", card(tiny_maps, ("cat", "dog")), build(tiny_maps))
+    answer = snug("explain", run, file)
+    words = f"{run}: the map of stages.2.0 is 1×1 and says nothing of where; give an earlier --layer"
+    assert words in answer.err.replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
