@@ -12,8 +12,8 @@ BIN := .venv/bin
 demo: .venv/installed          ## the main job in minutes, on real images where there are any
 	$(BIN)/snug demo
 
-test: .venv/installed          ## unit and recipe tiers
-	$(BIN)/python -m pytest
+test: .venv/installed          ## unit and recipe tiers, a process a core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 test-slow: .venv/installed     ## minutes to hours: kills, long trainings
 	$(BIN)/python -m pytest -m slow

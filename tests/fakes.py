@@ -20,6 +20,7 @@ class FakeRecord:
     environment: dict = field(default_factory=dict)
     metrics: list = field(default_factory=list)
     stored: dict = field(default_factory=dict)
+    bench: dict = field(default_factory=dict)
 
     def predictions(self, split):
         if split not in self.stored:
@@ -62,6 +63,7 @@ def record(
             "lr": 0.1 * (1 - (epoch - 1) / epochs),
             "images_per_second": 1450.0,
             "seconds": 31.0,
+            "images": 45_000,
         }
         for epoch in range(1, epochs + 1)
     ]

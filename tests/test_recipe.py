@@ -50,14 +50,13 @@ r.toml:1: seed: must be greater than or equal to 0; got -1
 r.toml:2: purpos: unknown key, did you mean 'purpose'?
 r.toml:3: sed: unknown key, did you mean 'seed'?
 r.toml:6: model.width: must be a number; got '1'
-r.toml:7: model.stages.1: a stage as a list is [block, blocks, channels, dropout, kernel], the last two optional; \
+r.toml:9: model.stages.1: a stage as a list is [block, blocks, channels, dropout, kernel], the last two optional; \
 got ['basic', 2]
 r.toml:11: model.shortcut.kernal: unknown key, did you mean 'kernel'?
 r.toml:12: model.stem: must be one of none or a table; got 3
 r.toml:15: data.normalize.std.0: must be greater than 0; got 0.0
 r.toml:15: data.normalize.x: unknown key; known are mean, std
 r.toml:16: data.train_on: must be one of train, all; got 'trian', did you mean 'train'?
-r.toml:18: train.epochs: missing; it must be given
 r.toml:19: train.epoch: unknown key, did you mean 'epochs'?
 r.toml:20: train.batch_size: must be a whole number; got 3.0
 r.toml:21: train.augment.0.prob: unknown key; known are alternate, axis, op, p
@@ -119,10 +118,7 @@ def test_all_problems_at_once_each_with_its_line_and_the_nearest_name():
         ),
         (
             "[train]\nepochs=3\n[[model.stages]]\nblocks = 1\nchannels = 2\n[[model.stages]]\nblocks = 1\n\nchannel=1",
-            [
-                "r.toml:6: model.stages.1.channels: missing; it must be given",
-                "r.toml:9: model.stages.1.channel: unknown key, did you mean 'channels'?",
-            ],
+            ["r.toml:9: model.stages.1.channel: unknown key, did you mean 'channels'?"],
         ),
         ("a = \n", ["r.toml: not TOML: Invalid value (at line 1, column 5)"]),
         (DIGITS.replace("image_size = 8", "image_size = 8\nhead = { kernel = 9 }"),
@@ -188,7 +184,10 @@ def test_every_value_has_its_origin():
     assert loaded.origin("train.epochs") == f"line {lines.index('epochs = 15') + 1}"
     assert loaded.origin("train.optimizer.momentum") == loaded.origin("train.optimizer")
     assert loaded.origin("train.optimizer.lr") == loaded.origin("model.stem.kernel") == "--set"
-    assert loaded.origin("model.stages.1") == f"line {lines.index(STAGES) + 1}"
+    assert (
+        loaded.origin("model.stages.1") == loaded.origin("model.stages.1.channels") == f"line {lines.index(STAGES) + 1}"
+    )
+    assert loaded.origin("model.stages.1.kernel") == "default"
     assert loaded.origin("model.width") == loaded.origin("model.stem.stride") == loaded.origin("seed") == "default"
     assert loaded.origin("data.val_fraction") == loaded.origin("data.name") == "--set"  # the whole table is
 

@@ -47,6 +47,18 @@ def test_values_come_before_tables_and_remarks_behind_values():
     )
 
 
+def test_values_in_an_item_that_were_set_elsewhere_are_named():
+    data = {"stages": [{"channels": 8, "kernel": 3, "pool": {"kernel": 2, "padding": 0}}, [1, 2]]}
+    remarks = {"stages.0": "line 2", "stages.0.channels": "--set", "stages.0.pool.kernel": "line 2"}
+    assert toml_text.document(data, lambda path: remarks.get(path, "default")) == (
+        "stages = [  # default\n"
+        "  { channels = 8, kernel = 3, pool = { kernel = 2, padding = 0 } },"
+        "  # line 2; --set: channels; default: kernel, pool.padding\n"
+        "  [1, 2],  # default\n"
+        "]"
+    )
+
+
 def test_empty_tables_and_lists():
     assert toml_text.inline([{}, {"a": {}, "b": []}]) == "[{}, { a = {}, b = [] }]"
 
@@ -54,10 +66,10 @@ def test_empty_tables_and_lists():
 @pytest.mark.parametrize("name", recipe.builtin_names())
 def test_what_show_prints_is_the_same_experiment(name):
     stem = [] if recipe.load(name).experiment.model.stem == "none" else ["model.stem.pool.kernel=1"]
-    loaded = recipe.load(name, [*stem, "train.schedule.warmup_epochs=1"])
+    loaded = recipe.load(name, [*stem, "train.schedule.warmup_epochs=2"])
     text = toml_text.document(loaded.experiment.plain(), loaded.origin)
     again = recipe.parse(text, "shown.toml")
     assert again.experiment == loaded.experiment
     assert again.experiment.sha256 == loaded.experiment.sha256
-    assert "warmup_epochs = 1.0  # --set\n" in text
+    assert "warmup_epochs = 2.0  # --set\n" in text
     assert "seed = 0  # default\n" in text

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from snugnet.budget import Budget, Cost
     from snugnet.compare import Comparison
     from snugnet.errors import Interrupted, OverBudget, SnugError
-    from snugnet.evaluate.metrics import Scores
     from snugnet.foreign import code_allowed
     from snugnet.recipe import Recipe
     from snugnet.runs import RunRecord
@@ -40,7 +39,6 @@ __all__ = [
     "Predictions",
     "Recipe",
     "RunRecord",
-    "Scores",
     "SnugError",
     "code_allowed",
     "compare_runs",
@@ -61,7 +59,6 @@ _ELSEWHERE = {  # all other names are in snugnet.api
     "OverBudget": "errors",
     "Recipe": "recipe",
     "RunRecord": "runs",
-    "Scores": "evaluate.metrics",
     "SnugError": "errors",
     "code_allowed": "foreign",
 }

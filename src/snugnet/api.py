@@ -26,10 +26,8 @@ from snugnet.compare import Comparison
 from snugnet.data import given, splits
 from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.images import SPLITS, Images
-from snugnet.device import Compute, find_device
-from snugnet.errors import DataError, Interrupted, RecipeError, UsageError
-from snugnet.evaluate.metrics import Scores, scores
-from snugnet.evaluate.predict import predict
+from snugnet.device import find_device
+from snugnet.errors import Interrupted, RecipeError, UsageError
 from snugnet.evaluate.tta import TtaConfig, TtaName
 from snugnet.pipeline import Controls, Observer
 from snugnet.problems import nearest
@@ -43,7 +41,6 @@ RecipeLike = str | Path | Mapping[str, Any] | Recipe
 RunLike = str | Path | RunRecord
 LOG = logging.getLogger("snugnet")  # what the command line prints as notes
 DICT = "the dict"  # what messages call a recipe that is given as one
-BATCH = 500  # images that a net of the caller's own is shown at once
 
 
 def load_recipe(
@@ -185,30 +182,37 @@ def judge_net(
     split: str = "test",
     normalize: tuple[Iterable[float], Iterable[float]] | None = None,
     classes: Iterable[str] | None = None,
-) -> Scores:
-    """Scores of any classifier, from wherever: (N, C, H, W) to logits (N, classes), on the device it lies on.
+) -> dict[str, Any]:
+    """What `evaluate_run` says of a run, of any classifier, from wherever: (N, C, H, W) to logits (N, classes), on the
+    device it lies on, in fp32.
 
     Either `images` float (N, C, H, W), shown to the net as they are, with `labels` int64 (N,); or `data`, a data name
     or path, whose `split` is shown normalised by `normalize`, (mean, std) of pixel / 255, else by the statistics of its
-    training images. Label k is `classes[k]`, the data's own order of classes. The net is left in its mode.
-    Raises UsageError, DataError; Diverged where logits are not finite.
+    training images, and whose val a temperature is fitted on. Label k is `classes[k]`, else the data's own class, else
+    a number. The net is left in its mode. Raises UsageError, DataError; Diverged where logits are not finite.
     """
-    where = next((weight.device for weight in net.parameters()), torch.device("cpu"))
+    names = None if classes is None else tuple(classes)
     if data is None:
-        batches, labels = _batches(images, labels, normalize, where)
-    elif images is not None or labels is not None:
+        fits = images is not None and images.is_floating_point() and images.ndim == 4
+        if images is None or labels is None or not fits or normalize is not None:
+            raise UsageError(
+                "judge_net: takes float images (N, C, H, W) that are normalised already, with their labels, or data, "
+                f"whose images it normalises; got images {_kind(images)}, labels {_kind(labels)}, normalize {normalize}"
+            )
+        return judging.score_module(net, images, labels.long(), names)
+    if images is not None or labels is not None:
         raise UsageError("judge_net: takes images with labels, or data, but got both; leave one out")
-    else:
-        config = DataConfig(name=data)
-        shown, names = judging.opened(config, _split(split))
-        constants = _normalization(normalize) or splits.open_splits(config).normalization
-        batches, labels = pipeline.eval_loader(shown, constants, where), shown.labels
-        classes = names if classes is None else classes
-    with _left_in_its_mode(net):
-        logits = predict(net, batches, Compute(where, "fp32")).cpu()
-    if logits.ndim != 2:
-        raise DataError(f"judge_net: the net must give logits (N, classes); got {tuple(logits.shape)}")
-    return scores(logits, labels, tuple(classes) if classes else tuple(map(str, range(logits.shape[1]))))
+    config, constants = DataConfig(name=data), _normalization(normalize)
+    found = splits.open_splits(config)
+    held = judging.chosen(found, config, _split(split))
+    return judging.score_module(
+        net,
+        held.pixels,
+        held.labels,
+        names or found.info.classes,
+        normalization=constants or found.normalization,
+        val=(found.val.pixels, found.val.labels) if split != "val" and len(found.val) else None,
+    )
 
 
 def compare_runs(*compared: RunLike) -> Comparison:
@@ -311,27 +315,5 @@ def _normalization(given: tuple[Iterable[float], Iterable[float]] | None) -> Nor
         raise UsageError("\n".join(problems.explain(error, Normalization, "normalize", {}))) from error
 
 
-def _batches(
-    images: Tensor | None, labels: Tensor | None, normalize: object, where: torch.device
-) -> tuple[Iterable[Tensor], Tensor]:
-    """The caller's own images in batches on the net's device, and their labels."""
-    if images is None or labels is None or not images.is_floating_point() or normalize is not None:
-        raise UsageError(
-            "judge_net: takes float images (N, C, H, W) that are normalised already, with their labels, or data, whose "
-            f"images it normalises; got images {_kind(images)}, labels {_kind(labels)}, normalize {normalize}"
-        )
-    return (part.to(where) for part in images.split(BATCH)), labels.long()
-
-
 def _kind(tensor: Tensor | None) -> str:
     return "None" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
-@contextmanager
-def _left_in_its_mode(net: nn.Module) -> Iterator[None]:
-    training = [module for module in net.modules() if module.training]
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -2,53 +2,243 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snugnet import artifact, device, pipeline, runs
+import torch
+from torch import Tensor, nn
+
+from snugnet import artifact, device, runs
 from snugnet.artifact import Shipped
 from snugnet.data import splits
-from snugnet.data.config import DataConfig
+from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.images import Images
-from snugnet.errors import ArtifactError, DataError, RecipeError
-from snugnet.evaluate.metrics import scores
+from snugnet.data.mapped import Pixels
+from snugnet.data.splits import Splits
+from snugnet.errors import ArtifactError, DataError, RecipeError, UsageError
+from snugnet.evaluate import calibration
+from snugnet.evaluate.corrupt import CORRUPTIONS, FAMILIES, named
+from snugnet.evaluate.metrics import accuracy, calibration_error, negative_log_likelihood, scores
+from snugnet.evaluate.mistakes import confident_mistakes, confused_pairs
+from snugnet.evaluate.robustness import Watch, robustness
 from snugnet.evaluate.tta import TtaConfig
+from snugnet.pipeline import Net
+from snugnet.problems import nearest
+from snugnet.runs import RunRecord
 
+Known = tuple[Tensor, Tensor] | None  # logits of val and its labels
+SAMPLE = 2_000  # of val, where every image costs several passes
+PROBE = 50  # images that stored predictions are held against
+MOST_MISTAKES = 10
+NO_GAP: dict[str, Any] = {"train_accuracy": None, "train_images": 0, "gap": None}
 TOLERANCE = 3.0  # spreads that one seed may lie below the expected mean
 LEAST_SPREAD = 0.003  # where none was measured: about one standard error of 10,000 images
 
 
-def evaluate(path: Path, split: str, data: str | None = None, tta: TtaConfig | None = None) -> dict[str, Any]:
-    """Scores of a run's shipped file, or of a shipped file, on a split. Raises ArtifactError, DataError.
+@dataclass(frozen=True)
+class Asked:
+    """What else is asked of a net: of how many images, and at what further cost."""
 
-    With test-time augmentation also what it costs, and the accuracy without it.
+    count: int | None = None  # the first that many of a split, which is a random sample of it: splits lie by content
+    gap: bool = False  # the accuracy on the training images as well
+    corrupt: tuple[str, ...] = ()  # corruptions, families of them, or "all"
+    watch: Watch = lambda judged: None
+
+
+NOTHING_ELSE = Asked()
+
+
+def evaluate(
+    path: Path, split: str, data: str | None = None, tta: TtaConfig | None = None, asked: Asked = NOTHING_ELSE
+) -> dict[str, Any]:
+    """All that can be said of a run's shipped file, or of a shipped file, on a split; docs/evaluate.md has the fields.
+
+    With test-time augmentation all measures are of the averaged views, and the accuracy without them is told.
+    Raises ArtifactError, DataError, UsageError.
     """
-    if path.is_dir():
-        config = runs.read_finished(path).experiment.data
-        shipped = artifact.read(path / "model.safetensors")
-    else:
-        shipped, config = artifact.read(path), DataConfig()
+    shipped, config, record = _read(path)
     if data is not None:
-        config = config.model_copy(update={"name": data, "image_size": None, "memory": "auto"})
-    images, classes = opened(config, split)
-    check_compatible(shipped, images, classes, config.name)
-    where = device.find_device("auto")
-    plain = scores(pipeline.logits_of(shipped, images, where), images.labels, classes)
-    about: dict[str, Any] = {"split": split, "data": config.name, "tta": None}
-    if tta is None:
-        return plain.plain() | about
-    logits = pipeline.logits_of(shipped, images, where, tta)
-    about["tta"] = tta.plain() | {"passes": tta.passes, "accuracy_without": plain.accuracy}
-    return scores(logits, images.labels, classes).plain() | about
+        config, record = config.model_copy(update={"name": data, "image_size": None, "memory": "auto"}), None
+    found = splits.open_splits(config)
+    whole, classes = chosen(found, config, split), found.info.classes
+    check_compatible(shipped, whole, classes, config.name)
+    names = corruptions(asked.corrupt, found.info.channels)
+    images = first(whole, asked.count, f"{config.name}: its {split} split")
+    net = Net.of(shipped, device.find_device("auto"))
+    seen = net.look(images, tta)
+    if split == "val" and asked.count is None:
+        known: Known = seen.averaged, images.labels
+    else:
+        known = of_val(net, found.val, tta, record)
+    document = describe(seen.averaged, images, classes, known)
+    if split == "val" and document["temperature"]:
+        document["temperature_note"] = "fitted on the very images that are judged, which flatters it"
+    plain = accuracy(seen.plain, images.labels)
+    about: dict[str, Any] = {"split": split, "data": config.name, "images_in_split": len(whole), "tta": None}
+    if tta:
+        about["tta"] = tta.plain() | {"passes": tta.passes, "accuracy_without": plain}
+    about |= train_gap(net, first(found.train, asked.count), plain) if asked.gap else NO_GAP
+    about["corruption"] = robust(net, images, plain, names, asked.watch) if names else None
+    return document | about
+
+
+def score_module(
+    module: nn.Module,
+    images: Pixels,
+    labels: Tensor,
+    classes: Sequence[str] | None = None,
+    *,
+    normalization: Normalization | None = None,
+    tta: TtaConfig | None = None,
+    val: tuple[Pixels, Tensor] | None = None,
+) -> dict[str, Any]:
+    """The measures of `evaluate` for any module from normalised batches (N, C, H, W) to logits (N, classes).
+
+    `images` are float and normalised already, or uint8 together with `normalization`; labels int64 (N,). `val`, images
+    of the same kind and labels, is what a temperature is fitted on. Without `classes` they are called by their numbers.
+    The module computes in fp32 where its parameters lie, and is left in the mode it was in. Raises UsageError,
+    DataError; Diverged for logits that are not finite.
+    """
+    for shown in (images, *(val or ())[:1]):
+        is_float = isinstance(shown, Tensor) and shown.is_floating_point()
+        if is_float == (normalization is not None):
+            kind = "float, which are normalised already, come without" if normalization else "uint8 come with"
+            raise UsageError(f"score_module: images of {shown.dtype}: {kind} a normalisation")
+    where = next((weight.device for weight in module.parameters()), torch.device("cpu"))
+    net, modes = Net(module, normalization, where), [(part, part.training) for part in module.modules()]
+    try:
+        held = Images(images, labels.cpu(), None)
+        seen = net.look(held, tta)
+        known = of_val(net, Images(val[0], val[1].cpu(), None), tta) if val else None
+    finally:
+        for part, mode in modes:
+            part.training = mode
+    if seen.averaged.ndim != 2:
+        raise DataError(f"the net must give logits (N, classes); got {tuple(seen.averaged.shape)}")
+    numbers = map(str, range(seen.averaged.shape[1]))
+    return describe(seen.averaged, held, classes or tuple(numbers), known)
+
+
+def _read(path: Path) -> tuple[Shipped, DataConfig, RunRecord | None]:
+    """The net at a path, the data that it goes with, and the run that it lies in."""
+    if path.is_dir():
+        record = runs.read_finished(path)
+        return artifact.read(path / "model.safetensors"), record.experiment.data, record
+    return artifact.read(path), DataConfig(), None
 
 
 def opened(config: DataConfig, split: str) -> tuple[Images, tuple[str, ...]]:
     """The images of a split, and the class names of their labels."""
     found = splits.open_splits(config)
+    return chosen(found, config, split), found.info.classes
+
+
+def chosen(found: Splits, config: DataConfig, split: str) -> Images:
+    """Raises DataError where the split is empty."""
     images = splits.open_test(config) if split == "test" else found.train if split == "train" else found.val
     if not len(images):
         raise DataError(f"{config.name}: its {split} split is empty; choose another with --split")
-    return images, found.info.classes
+    return images
+
+
+def first(images: Images, count: int | None, what: str | None = None) -> Images:
+    """The first `count`; all where that is None, and where there are fewer, unless they bear a name to refuse it by."""
+    if count is None:
+        return images
+    if what and count > len(images):
+        raise UsageError(f"--images {count:,}: {what} has {len(images):,} images; give at most that")
+    return images.select(torch.arange(min(count, len(images))))
+
+
+def corruptions(words: Sequence[str], channels: int) -> tuple[str, ...]:
+    """The names that words stand for. Raises UsageError for an unknown one, or one that these images cannot bear."""
+    known = ("all", *FAMILIES, *CORRUPTIONS)
+    for word in words:
+        if word not in known:
+            raise UsageError(
+                f"--corrupt {word}: must be one of {', '.join(dict.fromkeys(known))}{nearest(word, known)}"
+            )
+        if word in CORRUPTIONS and CORRUPTIONS[word].needs_colour and channels != 3:
+            raise UsageError(f"--corrupt {word}: needs images with 3 channels; these have {channels}; leave it out")
+    return named(words, channels)
+
+
+def of_val(net: Net, val: Images, tta: TtaConfig | None, record: RunRecord | None = None) -> Known:
+    """What the net says of val, to fit a temperature on; None where it is empty.
+
+    At one look, what the run has stored is taken where it is known to be of this file. Several views an image cost
+    much, so then a sample must do: it settles a temperature to about two percent.
+    """
+    if not len(val):
+        return None
+    if tta is None and record and (stored := _stored(net, val, record)) is not None:
+        return stored, val.labels
+    val = first(val, SAMPLE) if tta else val
+    return net.look(val, tta).averaged, val.labels
+
+
+def _stored(net: Net, val: Images, record: RunRecord) -> Tensor | None:
+    """The logits that a run keeps, if some of them are what the file says today."""
+    try:
+        logits, labels = record.predictions("val")
+    except ArtifactError:
+        return None
+    probe = first(val, PROBE)
+    if not torch.equal(labels, val.labels) or len(logits) != len(labels):
+        return None
+    seen = net.look(probe).plain
+    same = logits[: len(probe)].shape == seen.shape and torch.allclose(logits[: len(probe)], seen, 1e-4, 1e-4)
+    return logits if same else None
+
+
+def describe(logits: Tensor, images: Images, classes: Sequence[str], known: Known) -> dict[str, Any]:
+    """All measures of logits; `known` are those of val, with labels."""
+    labels = images.labels
+    measured = scores(logits, labels, classes).plain()
+    mistakes = [
+        {
+            "index": each.index,
+            "name": images.names[each.index] if images.names else None,
+            "true": classes[each.true],
+            "predicted": classes[each.predicted],
+            "probability": each.probability,
+        }
+        for each in confident_mistakes(logits, labels, MOST_MISTAKES)
+    ]
+    found = {"calibration": calibration.describe(logits, labels).plain(), "mistakes": mistakes}
+    return measured | {"confused": confused_pairs(measured)} | found | scaled(logits, labels, known)
+
+
+def scaled(logits: Tensor, labels: Tensor, known: Known) -> dict[str, Any]:
+    """The temperature that suits val best, and what it does to these logits; nulls, and why, where there is none."""
+    best = calibration.temperature(*known) if known else None
+    note = None
+    if best is None:
+        lacks = "on val it is right throughout, or no better than chance" if known else "the val split is empty"
+        note = f"no temperature is fitted: {lacks}"
+    return {
+        "temperature": best,
+        "temperature_images": len(known[1]) if known else 0,
+        "temperature_note": note,
+        "loss_scaled": negative_log_likelihood(logits.double() / best, labels) if best else None,
+        "ece_scaled": calibration_error(logits.double() / best, labels) if best else None,
+    }
+
+
+def train_gap(net: Net, train: Images, plain: float) -> dict[str, Any]:
+    """The accuracy on training images as they are, not augmented, and how far it lies above that on the split."""
+    seen = accuracy(net.look(train).plain, train.labels)
+    return {"train_accuracy": seen, "train_images": len(train), "gap": seen - plain}
+
+
+def robust(net: Net, images: Images, clean: float, names: Sequence[str], watch: Watch) -> dict[str, Any]:
+    """At one look each, whatever views the other measures are of."""
+    return robustness(
+        net.module, lambda change: net.loader(images, change), net.compute, images.labels,
+        clean=clean, names=names, watch=watch,
+    ).plain()  # fmt: skip
 
 
 def check_compatible(shipped: Shipped, images: Images, classes: tuple[str, ...], name: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from snugnet import artifact, budget, device, environment, lineage, memory, parallel
 from snugnet.artifact import Card, Shipped
@@ -17,13 +18,12 @@ from snugnet.budget import Budget
 from snugnet.data import augment, download, sources, splits
 from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.images import DataInfo, Images
-from snugnet.data.loader import EvalLoader, TrainLoader, derived_seed
+from snugnet.data.loader import Change, EvalLoader, TrainLoader, derived_seed
 from snugnet.data.splits import Splits
 from snugnet.device import Compute
 from snugnet.errors import Interrupted, OutOfMemory, RecipeError
 from snugnet.evaluate.metrics import Scores, scores
-from snugnet.evaluate.predict import predict
-from snugnet.evaluate.tta import TtaConfig, predict_views
+from snugnet.evaluate.tta import Looks, TtaConfig, look
 from snugnet.lineage import Found
 from snugnet.models import resnet, whitening
 from snugnet.parallel import ALONE, Processes
@@ -182,10 +182,12 @@ def execute(run: Run, data: Splits, compute: Compute, cost: budget.Cost, control
             assert state is not None, "training ends with a checkpoint"
             shipped, weights = ship(run, data, state)
             held = held_out(data, experiment.data)
-            judged = {name: judge(run, shipped, images, name, compute) for name, images in held.items()}
-            seen_again = judge_views(run, shipped, held.get("test"), compute)
+            views = {"test": experiment.tta} if experiment.tta and "test" in held else {}
+            seen = {name: judge(run, shipped, held[name], name, compute, views.get(name)) for name in held}
+        judged = {name: plain for name, (plain, _) in seen.items()}
         summary = summarize(run, cost, shipped, judged, weights=weights, epoch=state["epoch"], compute=compute)
-        summary |= seen_again
+        summary["tta"] = views["test"].name if views else None
+        summary["tta_test"] = seen["test"][1].accuracy if views else None
         summary["seconds"] = round(clock(), 1)
         run.finish(summary)
     return summary
@@ -321,9 +323,11 @@ def loaders(
     return loader, eval_loader(data.val.select(rows), data.normalization, where)
 
 
-def eval_loader(images: Images, normalization: Normalization, where: torch.device) -> EvalLoader:
+def eval_loader(
+    images: Images, normalization: Normalization | None, where: torch.device, change: Change | None = None
+) -> EvalLoader:
     """A split in batches that take about as much memory whatever the images' size."""
-    return EvalLoader(images, normalization, batch_size=as_many(EVAL_BATCH, images), device=where)
+    return EvalLoader(images, normalization, batch_size=as_many(EVAL_BATCH, images), device=where, change=change)
 
 
 def as_many(count: int, images: Images) -> int:
@@ -356,30 +360,48 @@ def held_out(data: Splits, config: DataConfig) -> dict[str, Images]:
     return {name: images for name, images in found.items() if images is not None and len(images)}
 
 
-def judge(run: Run, shipped: Shipped, images: Images, name: str, compute: Compute) -> Scores:
-    """Scores of the shipped file on a split, in fp32; the predictions are kept."""
-    logits = logits_of(shipped, images, compute.device)
-    run.save_predictions(name, logits, images.labels)
-    return scores(logits, images.labels, shipped.card.classes)
+def judge(
+    run: Run, shipped: Shipped, images: Images, name: str, compute: Compute, tta: TtaConfig | None = None
+) -> tuple[Scores, Scores]:
+    """Scores of the shipped file on a split, in fp32: at one look, and by all views. The predictions are kept."""
+    seen = Net.of(shipped, compute.device).look(images, tta)
+    run.save_predictions(name, seen.plain, images.labels)
+    if tta:
+        run.save_predictions(f"{name}_tta", seen.averaged, images.labels)
+    plain = scores(seen.plain, images.labels, shipped.card.classes)
+    return plain, scores(seen.averaged, images.labels, shipped.card.classes) if tta else plain
 
 
-def judge_views(run: Run, shipped: Shipped, test: Images | None, compute: Compute) -> dict[str, Any]:
-    """The recipe's test-time augmentation on the test split, for the summary: nothing where it names none."""
-    tta = run.experiment.tta
-    if tta is None or test is None:
-        return {"tta": None, "tta_test": None}
-    logits = logits_of(shipped, test, compute.device, tta)
-    run.save_predictions("test_tta", logits, test.labels)
-    return {"tta": tta.name, "tta_test": scores(logits, test.labels, shipped.card.classes).accuracy}
-
-
-def logits_of(shipped: Shipped, images: Images, where: torch.device, tta: TtaConfig | None = None) -> torch.Tensor:
+def logits_of(shipped: Shipped, images: Images, where: torch.device) -> torch.Tensor:
     """fp32 logits (N, classes) of a shipped net, on the CPU."""
-    loader = eval_loader(images, shipped.card.normalization, where)
-    model = shipped.model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    compute = Compute(where, "fp32")
-    logits = predict(model, loader, compute) if tta is None else predict_views(model, loader, compute, tta)
-    return logits.cpu()
+    return Net.of(shipped, where).look(images).plain
+
+
+@dataclass(frozen=True)
+class Net:
+    """What is judged: a module that takes normalised batches on a device; without a normalisation images come so."""
+
+    module: nn.Module
+    normalization: Normalization | None
+    where: torch.device
+
+    @classmethod
+    def of(cls, shipped: Shipped, where: torch.device) -> Net:
+        model = shipped.model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(model, shipped.card.normalization, where)
+
+    @property
+    def compute(self) -> Compute:
+        """Scores are fp32, whatever the training computed in."""
+        return Compute(self.where, "fp32")
+
+    def loader(self, images: Images, change: Change | None = None) -> EvalLoader:
+        return eval_loader(images, self.normalization, self.where, change)
+
+    def look(self, images: Images, tta: TtaConfig | None = None) -> Looks:
+        """What it says of images, on the CPU."""
+        seen = look(self.module, self.loader(images), self.compute, tta)
+        return Looks(seen.plain.cpu(), seen.averaged.cpu())
 
 
 def summarize(

@@ -27,7 +27,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, origins:
     for problem in found:
         if problem["type"] == "too_short" and any(_is_inside(other["loc"], problem["loc"]) for other in found):
             continue  # the items are bad, and so the list without them is short
-        if any(_is_other_branch(problem, other) for other in found):
+        if any(_is_other_branch(problem, other) or _is_misspelt(problem, other) for other in found):
             continue
         location, fields = _walk(model, problem["loc"])
         path = ".".join(map(str, location))
@@ -41,6 +41,13 @@ def _is_other_branch(problem: Any, other: Any) -> bool:
     if not _is_word(word) or _is_word(table) or not _is_inside(table["loc"], word["loc"][:-1]):
         return False
     return isinstance(word["input"], (Mapping, tuple)) == (problem is word)
+
+
+def _is_misspelt(problem: Any, other: Any) -> bool:
+    """Whether `problem` misses a key that `other` found written in another way, which is said there."""
+    if (problem["type"], other["type"]) != ("missing", "extra_forbidden") or problem["loc"][:-1] != other["loc"][:-1]:
+        return False
+    return bool(nearest(str(other["loc"][-1]), [str(problem["loc"][-1])]))
 
 
 def _is_word(problem: Any) -> bool:

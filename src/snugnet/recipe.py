@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,10 +120,13 @@ class Recipe:
     origins: dict[str, str]
 
     def origin(self, path: str) -> str:
-        """Where a value was set; the items of a list or an inline table with the whole of it."""
-        while path and path not in self.origins:
-            path = path.rpartition(".")[0]
-        return self.origins.get(path, "default")
+        """Where a value was set; what stands in a list or table that was set as a whole, with the whole of it."""
+        around = path
+        while around and around not in self.origins:
+            around = around.rpartition(".")[0]
+        if around != path and any(other.startswith(f"{around}.") for other in self.origins):
+            return "default"  # the table's own keys are known, and this is none of them
+        return self.origins.get(around, "default")
 
     def with_data(self, name: str | None) -> Recipe:
         """The same recipe on other data."""
@@ -181,7 +185,7 @@ def parse(text: str, where: str, title: str = "", overrides: Sequence[str] = ())
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}: not TOML: {error}") from error
     keys, headers = toml_lines.locate(text)
-    origins = {path: f"line {line}" for path, line in keys.items()}
+    origins = {_named(path): f"line {line}" for path, line in keys.items()}
     places = {path: f"line {line}" for path, line in headers.items()}
     for override in overrides:
         path = _override(data, override)
@@ -196,6 +200,13 @@ def parse(text: str, where: str, title: str = "", overrides: Sequence[str] = ())
     except ValidationError as error:
         raise RecipeError(*problems.explain(error, Experiment, where, places | origins)) from error
     return Recipe(experiment, text, origins)
+
+
+def _named(path: str) -> str:
+    """Items of a stage that is written as a list, ["basic", 2, 64], by the names of their fields."""
+    table, _, item = path.rpartition(".")
+    is_stage = re.fullmatch(r"model\.stages\.\d+", table) and item.isdecimal() and int(item) < len(LIST_FORM)
+    return f"{table}.{LIST_FORM[int(item)]}" if is_stage else path
 
 
 def _moved(origins: dict[str, str], path: str, origin: str) -> dict[str, str]:

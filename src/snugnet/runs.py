@@ -5,6 +5,7 @@ config.json        every value resolved              checkpoint/           for r
 environment.json   versions, machine, command        model.safetensors     the artifact
 predictions/       logits and labels of each split   summary.json          written last: it means finished
 tracking.json      what each tracker was told        tensorboard/, ...     its own files
+bench.json         the last timing of one image
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class RunRecord:
     config: dict[str, Any]
     environment: dict[str, Any]
     metrics: list[dict[str, Any]]
+    bench: dict[str, Any] = field(default_factory=dict)  # empty while it was not timed
 
     def predictions(self, split: str) -> tuple[Tensor, Tensor]:
         """Logits float32 (N, classes) and labels int64 (N,) of a split. Raises ArtifactError."""
@@ -212,6 +214,7 @@ def read(path: Path) -> RunRecord:
         config=_read_json(path / "config.json"),
         environment=_read_json(path / "environment.json"),
         metrics=_metrics(path),
+        bench=_read_json(path / "bench.json"),
     )
 
 
@@ -290,6 +293,11 @@ def record_in_ledger(path: Path, summary: dict[str, Any]) -> None:
     line |= {name: summary[name] for name in ("seconds", "hardware", "precision", "date", "command")}
     line |= {name: summary[name] for name in NOT_IN_ALL if name in summary}
     files.append_line(path, json.dumps(line))
+
+
+def save_timing(path: Path, timing: dict[str, Any]) -> None:
+    """Keeps what `snug bench` found of a run, in place of what it found before."""
+    files.write_json(path / "bench.json", timing)
 
 
 def free_path(root: Path, name: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
@@ -36,9 +36,29 @@ def document(
 def _line(key: str, value: Any, remark: Callable[[str], str], path: str) -> str:
     comment = remark(path)
     if isinstance(value, list) and value and isinstance(value[0], (Mapping, list)):
-        items = "".join(f"  {inline(item)},{_comment(remark(f'{path}.{n}'))}\n" for n, item in enumerate(value))
+        items = "".join(
+            f"  {inline(item)},{_comment(_item_remark(item, remark, f'{path}.{n}'))}\n" for n, item in enumerate(value)
+        )
         return f"{_key(key)} = [{_comment(comment)}\n{items}]"
     return f"{_key(key)} = {inline(value)}{_comment(comment)}"
+
+
+def _item_remark(item: Any, remark: Callable[[str], str], path: str) -> str:
+    """The remark of an item, and those of values in it that differ: "line 9; default: kernel, dropout"."""
+    own, others = remark(path), dict[str, list[str]]()
+    for name in _leaves(item):
+        if (other := remark(f"{path}.{name}")) != own:
+            others.setdefault(other, []).append(name)
+    return "; ".join([own, *(f"{other}: {', '.join(names)}" for other, names in others.items() if other)])
+
+
+def _leaves(item: Any) -> Iterator[str]:
+    """Paths of the values in a table, those of tables inside it as well."""
+    if isinstance(item, Mapping):
+        for key, value in item.items():
+            yield from (
+                (f"{key}.{inner}" for inner in _leaves(value)) if isinstance(value, Mapping) and value else (key,)
+            )
 
 
 def _key(key: str) -> str:

@@ -52,6 +52,14 @@ def show_count(value: float) -> str:
     return f"{value:.3g}"
 
 
+def show_flops(value: float) -> str:
+    """Three significant digits: 1.2e15 is "1.2 PFLOP"."""
+    for limit, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if value >= 0.9995 * limit:
+            return f"{value / limit:.3g} {unit}FLOP"
+    return f"{value:,.0f} FLOP"
+
+
 def show_bytes(value: float) -> str:
     """Three significant digits, decimal: 19_915_240 is "19.9 MB"."""
     for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):

@@ -136,6 +136,8 @@ def test_report(finished: Path, seeds: Path, tmp_path: Path):
     answer = snug("report run --json")
     assert answer.json["path"] == "run/report.html"
     assert (run / "report.html").is_file()
+    assert snug("report run -o out/run.html --json").json["path"] == "out/run.html"
+    assert (tmp_path / "out" / "run.html").read_text() == (run / "report.html").read_text()
     several = snug("report", run, seeds / "group", "-o", "out/page.html", "--json")
     assert several.json["path"] == "out/page.html"
     assert (tmp_path / "out" / "page.html").is_file()
@@ -171,6 +173,12 @@ def test_plan_over_budget_says_what_fits():
     )
     assert (fitting.code, fitting.json["fits"]) == (0, True)
     assert fitting.json["params"] == answer.json["suggestion"]["params"]
+
+
+def test_plan_notes_what_is_rarely_meant():
+    answer = snug("plan snugnet/digits --set model.stages.1.stride=8 --set model.stages.1.blocks=2 --budget params=300")
+    assert " times of 300" in answer.out
+    fails(answer, 3, "Note: model.stages.1: kernels of 3x3 read maps of 1x1, where 8 of 9 weights never matter;")
 
 
 def test_design(tmp_path: Path):
@@ -267,7 +275,7 @@ def test_data_check_and_show(tmp_path: Path):
     answer = snug("data check digits --json")
     assert answer.json.keys() >= {"classes", "images", "problems"}
     assert answer.json["images"] == {"train": 1438, "test": 359}
-    shown = snug("data show digits -o samples.png --json")
+    shown = snug("data show digits -o samples.png --set train.augment=[] --json")
     assert shown.json == {"path": "samples.png"}
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
 

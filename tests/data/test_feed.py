@@ -70,6 +70,7 @@ def test_pixels_go_with_their_labels(batch_size: int):
 
 
 def test_an_epoch_entered_anywhere_goes_on_bitwise_and_reads_nothing_before_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("snugnet.data.loader.MADE_AT_ONCE", 1)  # a batch at a time
     augment = [Crop(op="crop", padding=1), Flip(op="flip")]
     whole = list(loader(augment=augment).epoch(3))
     read: list[int] = []

@@ -52,18 +52,31 @@ def test_a_last_batch_of_one_is_left_out(count, sizes):
     ]
 
 
-def test_an_epoch_entered_anywhere_goes_on_bitwise():
+@pytest.mark.parametrize("together", [1, 2, 3, 100])
+def test_an_epoch_entered_anywhere_goes_on_bitwise(monkeypatch, together):
+    monkeypatch.setattr("snugnet.data.loader.MADE_AT_ONCE", together * 5 * 6 * 6)
     augment = [Crop(op="crop", padding=2), Flip(op="flip")]
     whole = list(loader(augment=augment).epoch(3))
     for start in range(len(whole) + 1):
         for (one, label), (other, same) in zip(loader(augment=augment).epoch(3, start), whole[start:], strict=True):
             assert torch.equal(one, other)
             assert torch.equal(label, same)
+    assert [label for _, labels in whole for label in labels.tolist()] == order(loader(), 3)
     others = list(loader(augment=augment).epoch(4))
     assert not torch.equal(others[0][0], whole[0][0])
 
 
-def test_draws_belong_to_the_step():
+def test_small_batches_are_made_together(monkeypatch):
+    """What is drawn for four images costs as much as for a hundred."""
+    monkeypatch.setattr("snugnet.data.loader.MADE_AT_ONCE", 10 * 6 * 6)
+    asked = []
+    monkeypatch.setattr(Flip, "apply", lambda flip, images, draw: (asked.append(len(images)), images)[1])
+    assert len(list(loader(augment=[Flip(op="flip")]).epoch(0))) == 5
+    assert asked == [10, 10, 3]
+
+
+def test_draws_belong_to_the_step(monkeypatch):
+    monkeypatch.setattr("snugnet.data.loader.MADE_AT_ONCE", 1)
     flat = Images(images(1).pixels.expand(64, -1, -1, -1), torch.zeros(64, dtype=torch.int64), None)
     train = TrainLoader(flat, CONSTANTS, classes=10, batch_size=32, augment=[Flip(op="flip")], seed=0, device=CPU)
     (first, _), (second, _) = train.epoch(0)

@@ -1,5 +1,8 @@
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
@@ -51,10 +54,11 @@ def test_equal_to_scikit_learn(case):
             "class": CLASSES[i],
             "support": support[i],
             "accuracy": recall[i],
+            "recall": recall[i],
             "precision": precision[i],
             "f1": f1[i],
         }
-        assert entry == pytest.approx(want)
+        assert {name: entry[name] for name in want} == pytest.approx(want)
     if case is not ties:  # scikit-learn counts ties by the last class
         top5 = sk.top_k_accuracy_score(labels, logits, k=5, labels=every)
         assert got.top5 == pytest.approx(top5)
@@ -104,7 +108,67 @@ def test_low_precision_and_strided_logits_score_as_float():
 def test_plain_and_back():
     got = metrics.scores(*random_case(), CLASSES)
     assert metrics.Scores.parse(got.plain()) == got
-    assert set(got.plain()["per_class"][0]) == {"class", "support", "accuracy", "precision", "f1"}
+    names = {"class", "support", "accuracy", "recall", "precision", "f1", "confidence", "calibration_gap"}
+    assert set(got.plain()["per_class"][0]) == names
+
+
+@st.composite
+def degenerate(draw):
+    """Logits and labels with whatever may be missing: images, classes without images, without predictions, ties."""
+    images, classes = draw(st.integers(1, 40)), draw(st.integers(2, 8))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    logits = random.normal(size=(images, classes)) * draw(st.sampled_from([0.01, 1.0, 30.0]))
+    logits = logits.round() if draw(st.booleans()) else logits
+    logits[:, draw(st.lists(st.integers(0, classes - 1), max_size=classes - 1))] = -40
+    present = draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=classes))
+    return torch.tensor(logits), torch.tensor(random.choice(present, images))
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true", "ignore:A single label was found")
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(degenerate())
+def test_equal_to_scikit_learn_on_whatever_comes(case):
+    logits, labels = case
+    every = list(range(logits.shape[1]))
+    got = metrics.scores(logits, labels, [str(c) for c in every])
+    predicted, chances = logits.argmax(1), logits.softmax(1)
+    each = sk.precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
+    rows = [[entry[name] for entry in got.per_class] for name in ("precision", "recall", "f1", "support")]
+    np.testing.assert_allclose(rows, each, atol=1e-12)
+    assert (got.macro_precision, got.macro_recall, got.macro_f1) == pytest.approx([part.mean() for part in each[:3]])
+    assert got.accuracy == pytest.approx(sk.accuracy_score(labels, predicted))
+    assert got.balanced_accuracy == pytest.approx(sk.balanced_accuracy_score(labels, predicted))
+    assert np.array_equal(got.confusion, sk.confusion_matrix(labels, predicted, labels=every))
+    kept = chances.clamp(min=np.finfo(float).eps)  # scikit-learn cuts chances off there
+    if kept.equal(chances):
+        assert got.loss == pytest.approx(sk.log_loss(labels, chances, labels=every))
+    ranked = np.argsort(-logits.numpy(), axis=1, kind="stable")[:, :5]  # of equal ones the first class
+    assert got.top5 == pytest.approx(
+        np.mean([label in row for label, row in zip(labels.tolist(), ranked, strict=True)])
+    )
+    if logits.shape[1] > 5 and all(len(set(row)) == len(row) for row in logits.tolist()):
+        assert got.top5 == pytest.approx(sk.top_k_accuracy_score(labels, logits, k=5, labels=every))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(degenerate())
+def test_calibration_as_a_loop_has_it(case):
+    logits, labels = case
+    chances = logits.softmax(1).numpy()
+    sure, predicted = chances.max(1), logits.argmax(1).numpy()
+    right = predicted == labels.numpy()
+    error = 0.0
+    for low in range(15):
+        here = (sure > low / 15) & (sure <= (low + 1) / 15)
+        if here.any():
+            error += here.mean() * abs(sure[here].mean() - right[here].mean())
+    got = metrics.scores(logits, labels, [str(c) for c in range(logits.shape[1])])
+    if not np.isclose(sure * 15, np.round(sure * 15), atol=1e-9).any() or (sure == 1).all():
+        assert got.ece == pytest.approx(error, abs=1e-9)
+    for number, row in enumerate(got.per_class):
+        taken = predicted == number
+        assert row["confidence"] == pytest.approx(sure[taken].mean() if taken.any() else 0)
+        assert row["calibration_gap"] == pytest.approx(row["confidence"] - row["precision"])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from snugnet import design, pipeline, recipe
 from snugnet.budget import Budget, count_params, measure, price
 from snugnet.models.bodies import BODIES
-from snugnet.models.layers import ACTIVATIONS, DropPath, SqueezeExcite
+from snugnet.models.layers import ACTIVATIONS, DropPath, SqueezeExcite, StridedPointwise
 from snugnet.models.parts import SqueezeExcitation
 from snugnet.models.resnet import build, build_meta
 from snugnet.models.spec import BLOCKS, ActivationName, ModelSpec
@@ -140,3 +140,26 @@ def test_the_widest_form_of_any_net_is_valid(name):
     found = design.widest(experiment, pipeline.planned_card(experiment), Budget(params="150k"))
     assert ModelSpec.parse(found.model.plain()) == found.model
     assert 145_000 < measure(card(found.model), "params") <= 150_000  # v4: a channel before its head costs 6,467
+
+
+@pytest.mark.parametrize("channels", range(1, 10))
+def test_a_strided_1x1_convolution_is_torchs(channels):
+    """channels-last as in training, where torch's own corrupts memory on some CPUs: it is asked in the other layout."""
+    torch.manual_seed(channels)
+    ours, theirs = StridedPointwise(channels, 6, 1, 2), torch.nn.Conv2d(channels, 6, 1, 2)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, channels, 7, 7)
+    first, second = x.clone(memory_format=torch.channels_last).requires_grad_(), x.clone().requires_grad_()
+    out, expected = ours.to(memory_format=torch.channels_last)(first), theirs(second)
+    for each in (out, expected):
+        each.square().sum().backward()
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(first.grad, second.grad)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+
+
+def test_no_net_asks_torch_for_a_strided_1x1_convolution():
+    for name in recipe.builtin_names():
+        for module in build_meta(recipe.load(name).experiment.model).modules():
+            if isinstance(module, torch.nn.Conv2d) and module.kernel_size == (1, 1) and module.stride != (1, 1):
+                assert isinstance(module, StridedPointwise), name

@@ -9,11 +9,12 @@ from PIL import Image
 from fakes import CIFAR, record, unfinished
 from small_runs import tiny
 from snugnet import pipeline, runs
-from snugnet.compare import compare
 from snugnet.errors import UsageError
 from snugnet.pipeline import Controls
+from snugnet.report import diagram
 from snugnet.report.mistakes import Mistake, Mistakes, confident_mistakes, png
-from snugnet.report.page import run_plots, write_comparison, write_report
+from snugnet.report.page import run_plots, write_report
+from specs import spec
 
 EVIL = "<script>alert(1)</script>"
 LAYERS = [
@@ -57,7 +58,9 @@ def text(tmp_path_factory):
     images = torch.randint(256, (len(mistakes), 3, 8, 8), dtype=torch.uint8)
     path = tmp_path_factory.mktemp("page") / "report.html"
     samples = png(images[0])
-    assert write_report(run, path=path, images=Mistakes(images, mistakes), samples_png=samples, layers=LAYERS) == path
+    shown = Mistakes(images, mistakes, torch.rand(len(mistakes), 2, 8, 8), "stages.1.0")
+    drawing = diagram.svg(spec(["basic", 2, 64]))
+    assert write_report(run, path=path, images=shown, samples_png=samples, layers=LAYERS, diagram=drawing) == path
     return path.read_text()
 
 
@@ -72,9 +75,9 @@ def test_one_page_without_outside_references(text):
 
 def test_every_picture_has_words(text):
     page = Page(text)
-    assert len(page.named("svg")) == 7
+    assert len(page.named("svg")) == 9
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.named("svg"))
-    assert len(page.named("img")) == 25
+    assert len(page.named("img")) == 1 + 3 * 24
     assert all(image["alt"] for image in page.named("img"))
 
 
@@ -87,11 +90,14 @@ def test_every_picture_has_words(text):
         "<dd>19,936,472 B</dd>",
         "<dd>5 min 12 s</dd>",
         "<dd>last, epoch 10 of 10</dd>",
-        "<code>snug train snugnet/quickstart --seed 0</code>",
+        '<span class="word">snugnet/quickstart</span> <span class="word">--seed</span> <span class="word">0</span>',
         "<dt>cpu flags</dt><dd>avx2, avx512f, avx512_bf16, amx_tile</dd>",
         "64 × 32 × 32",
         "<td>2,378</td><td>1,770,112</td>",
         "&#34;label_smoothing&#34;: 0.1",
+        "Grad-CAM of stages.1.0",
+        'aria-label="Architecture. Image 3 × 32 × 32; Stem: 3×3, 64, to 64 × 32 × 32; Stage 1: 2 × block of ',
+        'style="--share: 37.6%">650<',
     ],
 )
 def test_what_the_page_says(text, words):
@@ -108,8 +114,6 @@ def test_a_stranger_s_text_is_escaped(tmp_path):
     text = write_report(run, path=tmp_path / "r.html", images=images, layers=layers).read_text()
     assert "<script" not in text
     assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 5
-    text = write_comparison([run], compare([run]), tmp_path / "c.html").read_text()
-    assert text.count("<script") == 1
 
 
 def test_val_stands_in_for_test(tmp_path):
@@ -151,24 +155,6 @@ def test_png_keeps_every_pixel(channels):
     assert torch.equal(pixels.permute(2, 0, 1), image)
 
 
-def test_comparison_page(tmp_path):
-    runs = [
-        record(f"runs/{name}-{seed}", name, accuracy + seed / 100, seed, images=200, params=params)
-        for name, accuracy, params in [("small", 0.8, 1000), ("large", 0.9, 9000)]
-        for seed in range(2)
-    ]
-    comparison = compare(runs)
-    text = write_comparison(runs, comparison, tmp_path / "compare.html").read_text()
-    page = Page(text)
-    assert page.references == []
-    assert len(page.named("svg")) == 3
-    assert len(page.named("table")) == 2
-    assert "<h1>Comparison of 2 recipes, 4 runs</h1>" in text
-    assert "90.50 % ± 0.71" in text
-    assert comparison.tests[0].verdict in text
-    assert 'data-value="9000"' in text
-
-
 def test_every_measure_of_a_budget_has_its_bar(tmp_path):
     limits = ["params=5000", "macs=1000000", "bytes=50000", "size_mb=0.5", "peak_activation_bytes=90000"]
     floors = ["budget.floor={size_mb=0.001}"]  # a window is an upper limit and a floor
@@ -183,3 +169,13 @@ def test_an_older_run_shows_the_measures_that_it_kept():
     drawn = {plot.name: plot for plot in run_plots(record(budget={"params": 2_000_000, "size_mb": 0.5}))}
     assert drawn["budget"].alt.startswith("Used of the budget: params ")
     assert "size_mb" not in drawn["budget"].alt
+
+
+def test_the_environment_says_what_is_known_once(tmp_path):
+    run = record(images=50)
+    run.environment.update(hardware="a desk", foreign_code={}, deterministic=False)
+    text = write_report(run, path=tmp_path / "r.html").read_text()
+    assert "<dt>deterministic</dt><dd>False</dd>" in text
+    assert "a desk" not in text
+    assert text.count("<dt>hardware</dt>") == 1
+    assert "foreign code" not in text

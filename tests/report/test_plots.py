@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 
 from fakes import CIFAR, record
-from snugnet.compare import compare
 from snugnet.report import plots
 from snugnet.report.page import run_plots, save_plots
 from snugnet.report.style import CSS, STYLE
@@ -113,22 +112,6 @@ def test_curves_of_a_run_without_val():
     assert list(named(run)) == ["budget", "confusion", "classes", "calibration"]
 
 
-def test_runs_of_one_recipe_share_a_line_in_the_legend():
-    runs = [("a", record(images=50).metrics), ("b", record(images=50).metrics), ("a", record(images=50).metrics)]
-    legend = [t for t in texts(plots.curves_over_each_other("Loss", "train_loss", runs).svg()) if t in "ab"]
-    assert legend == ["a", "b"]
-
-
-def test_pareto_line_by_hand():
-    runs = [
-        record(f"runs/{name}", name, accuracy, images=100, params=params)
-        for name, accuracy, params in [("c", 0.7, 30), ("a", 0.5, 10), ("b", 0.9, 20), ("d", 0.95, 40)]
-    ]
-    comparison = compare(runs)
-    assert plots.staircase(comparison.groups) == [(10, 0.5), (20, 0.9), (40, 0.95)]
-    assert plots.pareto_plot(comparison).alt == "Accuracy against parameters; not beaten: a, b, d"
-
-
 def test_saved_as_png(tmp_path):
     paths = save_plots(record(images=200, classes=CIFAR), tmp_path / "plots")
     assert len(paths) == 7
@@ -137,3 +120,23 @@ def test_saved_as_png(tmp_path):
             assert image.format == "PNG"
             assert min(image.size) > 200
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(path.name for path in paths)
+
+
+@pytest.mark.parametrize(("epochs", "lines"), [(plots.AVERAGED_FROM - 1, 2), (plots.AVERAGED_FROM, 4)])
+def test_long_trainings_have_raw_values_and_their_average(epochs, lines):
+    drawn = plots.loss_curves(record(images=10, epochs=epochs).metrics)
+    assert len(drawn.figure.axes[0].lines) == lines
+    assert ("epoch (thick: mean of 5 epochs)" in texts(drawn.svg())) == (lines == 4)
+
+
+def test_cost_by_part():
+    names = ["stem.conv", "stages.0.0.body.conv1", "stages.0.1.body.conv1", "stages.1.0.body.conv1", "head.classifier"]
+    layers = [
+        {"name": name, "params": params, "macs": 10} for name, params in zip(names, (5, 10, 20, 60, 5), strict=True)
+    ]
+    assert plots.by_part(layers, "params") == {"stem": 5, "stage 1": 30, "stage 2": 60, "head": 5}
+    drawn = plots.cost_bars(layers)
+    words = "most parameters in stage 2, 60.0 %; most multiply-adds in stage 1, 40.0 %"
+    assert drawn.alt == f"Cost by part of the net: {words}"
+    assert {" 60.0 %", " 40.0 %"} <= {f" {text.strip()}" for text in texts(drawn.svg())}
+    assert plots.cost_bars([{"name": "head", "params": 0, "macs": 0}]).svg()

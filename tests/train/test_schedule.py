@@ -136,6 +136,11 @@ def test_warm_up_and_curve_meet_at_the_peak(per):
         ("'milestones' (epochs of the drops) belong to name = 'multistep', and it needs them", {"name": "multistep"}),
         ("'milestones' (epochs of the drops) belong to name", {"milestones": [3]}),
         ("'restart_every' (epochs of the first cycle) belongs to name = 'restarts'", {"name": "restarts"}),
+        (
+            "warmup_epochs = 1 with per = 'epoch' would do nothing: the first epoch has the whole rate already; give "
+            "per = 'batch', or 2 epochs or more",
+            {"warmup_epochs": 1.0},
+        ),
         ("'step_size_up' (moves from foot to peak) belongs to name = 'cyclic'", {"name": "cyclic"}),
         ("'plateau' needs per = 'epoch': val is judged once an epoch", {"name": "plateau", "per": "batch"}),
         ("milestones must rise; got [75, 50]", {"name": "multistep", "milestones": [75, 50]}),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from snugnet.cli.console import Json, escape, out, print_json
+from snugnet.cli.console import Json, Overrides, escape, out, print_json
 from snugnet.errors import DataError
 
 
@@ -47,6 +47,7 @@ def show(
         str, typer.Argument(metavar="NAME", help="A data set, or a recipe, whose augmentation is then shown.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("samples.png"),
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
     """Draw training images as a recipe's net sees them, augmented.
@@ -57,7 +58,8 @@ def show(
     from snugnet.report.of_run import draw_samples
 
     is_recipe = name in recipe.builtin_names() or name.endswith(".toml")
-    loaded = recipe.load(name) if is_recipe else recipe.load("snugnet/quickstart").with_data(name)
+    loaded = recipe.load(name if is_recipe else "snugnet/quickstart", overrides or ())
+    loaded = loaded if is_recipe else loaded.with_data(name)
     draw_samples(output, loaded.experiment)
     return print_json({"path": str(output)}) if as_json else out.print(str(output), soft_wrap=True, markup=False)
 

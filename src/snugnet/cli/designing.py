@@ -88,6 +88,7 @@ def plan(
     batch: Annotated[
         int | None, typer.Option(min=1, help="Predict the memory that training takes at this batch size.")
     ] = None,
+    diagram: Annotated[Path | None, typer.Option(help="Also draw the net into this SVG file.")] = None,
     data: Data = None,
     overrides: Overrides = None,
     as_json: Json = False,
@@ -109,12 +110,15 @@ def plan(
         document |= {"excess": excess, "suggestion": _suggestion(card, held_to)}
     if against:
         document["against"] = _change(cost, against)
+    if diagram:
+        document["diagram"] = _drawn(card, diagram)
     if batch:
         document["training_memory_bytes"] = _memory(card, experiment, batch)
     if as_json:
         print_json(document)
     else:
         _print_plan(document, held_to)
+        _note_single_pixels(card)
     require_fit(cost, held_to, recipe, lambda: document["suggestion"])
 
 
@@ -189,6 +193,14 @@ def _change(cost: Cost, other: str) -> dict[str, Any]:
     return {"recipe": other, "change": change}
 
 
+def _drawn(card: Card, path: Path) -> str:
+    from snugnet import files
+    from snugnet.report.diagram import svg
+
+    files.write_text(path, svg(card.model, alone=True))
+    return str(path)
+
+
 def _memory(card: Card, experiment: Experiment, batch: int) -> int:
     from snugnet import device, memory
 
@@ -237,8 +249,23 @@ def _print_plan(document: dict[str, Any], held_to: Budget) -> None:
         changes = document["against"]["change"].items()
         shown = ", ".join(f"{name} {100 * value:+.1f} %" for name, value in changes)
         out.print(f"against {document['against']['recipe']}: {shown}", soft_wrap=True, markup=False)
+    if "diagram" in document:
+        out.print(f"Diagram: {document['diagram']}", soft_wrap=True, markup=False)
     if held_to.limits() and document["fits"]:
         out.print("[green]fits the budget[/]")
+
+
+def _note_single_pixels(card: Card) -> None:
+    """Large kernels on a map of one pixel are allowed, but rarely meant."""
+    spec = card.model
+    stages = {place.stage: spec.stages[place.stage].kernel for place in spec.places() if place.size_in == 1}
+    for stage, kernel in stages.items():
+        if kernel > 1:
+            unused = f"{kernel**2 - 1} of {kernel**2}"
+            show_warning(
+                f"model.stages.{stage}: kernels of {kernel}x{kernel} read maps of 1x1, where {unused} weights never "
+                "matter; leave out a stride or a pool, or give kernel = 1"
+            )
 
 
 def _share(document: dict[str, Any], key: str) -> str:

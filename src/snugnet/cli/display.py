@@ -15,9 +15,11 @@ from rich.table import Table
 
 from snugnet import units
 from snugnet.cli.console import errors, escape, is_live
+from snugnet.errors import Interrupted
 
 if TYPE_CHECKING:
     from snugnet.budget import Budget, Cost
+    from snugnet.evaluate.robustness import Judged
     from snugnet.ship.bench import Window
     from snugnet.train.loop import Epoch, Step
 
@@ -25,6 +27,7 @@ SHOWN_EPOCHS = 12
 REDRAW_S = 0.5
 SILENT_S = 2.0  # what takes no longer is not announced
 PIECE_BYTES = 2**20  # about what a download reports at once
+STRENGTHS = 5  # of a corruption
 
 
 def show_budget(cost: Cost, limits: Budget) -> None:
@@ -38,10 +41,14 @@ def show_budget(cost: Cost, limits: Budget) -> None:
         errors.print(f"{cost.params:,} parameters, no budget")
 
 
+MANY = 10  # times a limit, from where a percentage says less
+
+
 def bar(share: float, width: int = 20) -> str:
     """A bar of the budget used, red where it is over."""
     filled = min(width, round(width * share))
-    return f"[{'green' if share <= 1 else 'red'}]{'█' * filled}{'░' * (width - filled)}[/] {100 * share:.1f} %"
+    shown = f"{100 * share:.1f} %" if share < MANY else f"{share:,.0f} times"
+    return f"[{'green' if share <= 1 else 'red'}]{'█' * filled}{'░' * (width - filled)}[/] {shown}"
 
 
 def show_warning(message: str) -> None:
@@ -79,6 +86,39 @@ def show_windows(files: int, planned_s: float) -> Iterator[Callable[[Window], No
 
     with live or contextlib.nullcontext():
         yield show
+
+
+@contextlib.contextmanager
+def show_corrupted() -> Iterator[Callable[[Judged], None]]:
+    """Says what judging corrupted images costs, and how far it is: a line redrawn on a terminal, else one for each
+    corruption. Raises Interrupted where it is stopped."""
+    started, last = time.monotonic(), 0
+    live = Live(console=errors, auto_refresh=False, transient=True) if is_live() else None
+
+    def show(judged: Judged) -> None:
+        nonlocal last
+        last = judged.total
+        if not judged.done:
+            errors.print(f"corrupted images: {judged.total} passes of {judged.images:,}", soft_wrap=True)
+            if live:
+                live.start()
+            return
+        spent = time.monotonic() - started
+        left = units.show_seconds(spent / judged.done * (judged.total - judged.done))
+        if live:
+            live.update(f"{bar(judged.done / judged.total)}  {judged.name}  {left} left", refresh=True)
+        elif judged.done % STRENGTHS == 0:
+            errors.print(f"{judged.name}  {judged.done}/{judged.total}  {left} left", soft_wrap=True)
+
+    try:
+        yield show
+    except KeyboardInterrupt as stop:
+        if not last:
+            raise
+        raise Interrupted("evaluate: stopped, nothing of it is kept; --images or fewer names take less time") from stop
+    finally:
+        if live:
+            live.stop()
 
 
 class Display:

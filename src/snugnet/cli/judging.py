@@ -1,4 +1,4 @@
-"""After training: evaluate, compare, report, verify."""
+"""After training: evaluate, report, verify."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from snugnet import units
-from snugnet.cli.console import Data, Json, escape, out, print_json
+from snugnet.cli.console import Data, Json, out, print_json
+from snugnet.cli.display import show_corrupted
+from snugnet.cli.scores import print_scores
 from snugnet.errors import GateFailed, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ RunPaths = Annotated[list[Path], typer.Argument(help="Run directories; that of s
 
 
 def register(app: typer.Typer) -> None:
-    for command in (evaluate, compare, report, verify):
+    for command in (evaluate, report, verify):
         app.command()(command)
 
 
@@ -30,6 +30,28 @@ def evaluate(
     tta: Annotated[
         str | None, typer.Option(help="Several views an image: mirror, mirror_translate, ten_crop or patil25.")
     ] = None,
+    tta_mean: Annotated[str | None, typer.Option(help="Of the views: logits (the default) or probabilities.")] = None,
+    tta_share: Annotated[
+        float | None, typer.Option(help="Give the other views to this share of images alone, the least certain.")
+    ] = None,
+    gap: Annotated[
+        bool,
+        typer.Option("--gap", help="Judge the training images too (CIFAR-10: 45,000 more passes) and tell the gap."),
+    ] = False,
+    corrupt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Judge corrupted images: all, or families (noise, blur, weather, digital, occlusion) and names with "
+            "commas between. Each corruption is five passes of the split.",
+        ),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Judge this many images of the split, a fixed random sample.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Where the picture of --corrupt goes; a run keeps it in its plots/.")
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -37,54 +59,59 @@ def evaluate(
 
     Example: snug evaluate runs/demo-001 --split test
     """
+    from snugnet.judging import Asked
     from snugnet.judging import evaluate as judge
 
     if split not in ("train", "val", "test"):
         raise UsageError(f"--split {split}: must be train, val or test")
-    result = judge(run, split, data, _views(tta))
-    return print_json(result) if as_json else _print_scores(result, split)
+    if gap and split == "train":
+        raise UsageError("--gap: holds another split against train; give --split val or test")
+    if plots and corrupt is None:
+        raise UsageError(f"--plots {plots}: is where the picture of corrupted images goes; give --corrupt as well")
+    words = () if corrupt is None else tuple(word.strip() for word in corrupt.split(","))
+    with show_corrupted() as watch:
+        asked = Asked(count=images, gap=gap, corrupt=words, watch=watch)
+        result = judge(run, split, data, _views(tta, tta_mean, tta_share), asked)
+    if as_json:
+        print_json(result)
+    else:
+        print_scores(result)
+    folder = plots or (run / "plots" if run.is_dir() else None)
+    if result["corruption"] and folder:
+        _draw_corruption(result["corruption"], folder, quiet=as_json)
 
 
-def _views(name: str | None) -> TtaConfig | None:
+def _draw_corruption(found: dict[str, Any], folder: Path, *, quiet: bool) -> None:
+    from snugnet.report.robustness import corruption_bars, save_both
+
+    paths = save_both(corruption_bars(found), folder)
+    if not quiet:
+        out.print(f"Pictures: {', '.join(map(str, paths))}", soft_wrap=True, markup=False)
+
+
+def _views(name: str | None, mean_of: str | None, share: float | None) -> TtaConfig | None:
     from typing import get_args
 
-    from snugnet.evaluate.tta import TtaConfig, TtaName
+    from snugnet.evaluate.tta import MeanOf, TtaConfig, TtaName
     from snugnet.problems import nearest
 
     if name is None:
+        for option, value in (("--tta-mean", mean_of), ("--tta-share", share)):
+            if value is not None:
+                raise UsageError(f"{option} {value}: says how views are used; give --tta as well")
         return None
-    known = get_args(TtaName)
-    if name not in known:
-        raise UsageError(f"--tta {name}: must be one of {', '.join(known)}{nearest(name, known)}")
-    return TtaConfig.parse({"name": name})
-
-
-def compare(
-    run_paths: RunPaths,
-    html: Annotated[Path | None, typer.Option(help="Also write the comparison as one page.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Compare runs: means over seeds, Pareto front, paired tests over seeds and over images.
-
-    Example: snug compare runs/a-001 runs/b-001 --html comparison.html
-    """
-    from snugnet import runs
-    from snugnet.compare import compare as compare_records
-
-    records = [runs.read(path) for each in run_paths for path in runs.members(each)]
-    comparison = compare_records(records)
-    if html:
-        from snugnet.report.page import write_comparison
-
-        write_comparison(records, comparison, html)
-    if as_json:
-        return print_json(comparison.plain())
-    return _print_comparison(comparison, html)
+    for option, given, known in (("--tta", name, get_args(TtaName)), ("--tta-mean", mean_of, get_args(MeanOf))):
+        if given is not None and given not in known:
+            raise UsageError(f"{option} {given}: must be one of {', '.join(known)}{nearest(given, known)}")
+    if share is not None and not 0 < share <= 1:
+        raise UsageError(f"--tta-share {share:g}: must be above 0 and at most 1, a share of the images")
+    given_values = {"name": name, "mean_of": mean_of, "least_certain": share}
+    return TtaConfig.parse({key: value for key, value in given_values.items() if value is not None})
 
 
 def report(
     run_paths: RunPaths,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where the page of several runs goes.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where the page goes.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page about a run, or about several side by side.
@@ -95,13 +122,13 @@ def report(
 
     paths = [path for each in run_paths for path in runs.members(each)]
     if len(paths) == 1:
-        page = write_run_report(paths[0])
+        page = write_run_report(paths[0], output)
     else:
         from snugnet.compare import compare as compare_records
-        from snugnet.report.page import write_comparison
+        from snugnet.report.comparison import write_comparison
 
         records = [runs.read(path) for path in paths]
-        page = write_comparison(records, compare_records(records), output or Path("comparison.html"))
+        page = write_comparison(compare_records(records), output or Path("comparison.html"))
     return print_json({"path": str(page)}) if as_json else out.print(str(page), soft_wrap=True, markup=False)
 
 
@@ -127,52 +154,7 @@ def verify(run: RunPath, as_json: Json = False) -> None:
         raise GateFailed(f"{run}: falls short of its recipe's [expect] in {short}; see the lines above")
 
 
-def write_run_report(path: Path) -> Path:
+def write_run_report(path: Path, output: Path | None = None) -> Path:
     from snugnet.report.of_run import report_run
 
-    return report_run(path)
-
-
-def _print_scores(result: dict[str, Any], split: str) -> None:
-    low, high = result["accuracy_interval"]
-    out.print(
-        f"[bold]{split} accuracy {units.show_percent(result['accuracy'])}[/] "
-        f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %, {result['images']:,} images), "
-        f"top-5 {units.show_percent(result['top5'])}, loss {result['loss']:.4f}",
-        soft_wrap=True,
-    )
-    if tta := result["tta"]:
-        out.print(
-            f"with {tta['name']} ({tta['passes']} passes an image); without it "
-            f"{units.show_percent(tta['accuracy_without'])}",
-            soft_wrap=True,
-        )
-    out.print(
-        f"macro precision {result['macro_precision']:.4f}, recall {result['macro_recall']:.4f}, "
-        f"F1 {result['macro_f1']:.4f}, expected calibration error {units.show_percent(result['ece'])}",
-        soft_wrap=True,
-    )
-    table = Table(title="per class")
-    for column in ("class", "images", "accuracy", "precision", "F1"):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for row in result["per_class"]:
-        numbers = [f"{row[name]:.4f}" for name in ("accuracy", "precision", "f1")]
-        table.add_row(escape(row["class"]), f"{row['support']:,}", *numbers)
-    out.print(table)
-
-
-def _print_comparison(comparison: Any, html: Path | None) -> None:
-    table = Table(title=f"{comparison.split} accuracy")
-    table.add_column("runs", overflow="fold")
-    for column in ("n", "accuracy", "params", "bytes", "MACs", "front"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for group in comparison.groups:
-        std = "" if group.std is None else f" ± {100 * group.std:.2f}"
-        front = "★" if group.name in comparison.pareto else ""
-        numbers = (units.show_count(group.params), units.show_bytes(group.bytes), units.show_count(group.macs))
-        table.add_row(escape(group.name), str(group.n), f"{100 * group.mean:.2f}{std} %", *numbers, front)
-    out.print(table)
-    for test in comparison.tests:
-        out.print(f"· {test.verdict}", soft_wrap=True, markup=False)
-    if html:
-        out.print(f"Page: {html}", soft_wrap=True, markup=False)
+    return report_run(path, output)

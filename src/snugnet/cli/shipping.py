@@ -13,7 +13,7 @@ from snugnet import units
 from snugnet.cli.console import Json, escape, out, print_json
 from snugnet.cli.display import show_warning, show_windows
 from snugnet.cli.training import LEDGER, Device
-from snugnet.errors import Interrupted, UsageError
+from snugnet.errors import Interrupted, StorageError, UsageError
 
 if TYPE_CHECKING:
     from snugnet.ship.bench import Latency, Net, Protocol
@@ -37,7 +37,8 @@ def bench(
 ) -> None:
     """Time shipped files on this machine: one image after the other, on one thread, by a stated protocol.
 
-    Several files give a list with --json, one gives a document.
+    Several files give a list with --json, one gives a document. A run keeps its last timing of one image in bench.json,
+    for `snug compare`.
 
     Example: snug bench runs/a-001 runs/b-001 --windows 3 --window-s 2
     """
@@ -90,13 +91,17 @@ def _check_recordable(paths: list[Path], protocol: Protocol) -> None:
 
 def _timed(nets: list[Net], protocol: Protocol, *, record: bool) -> list[Latency]:
     """One net after the other; each is recorded as soon as it is timed."""
-    from snugnet.ship.bench import measure, planned_s, record_in
+    from snugnet.ship.bench import keep, measure, planned_s, record_in
 
     found: list[Latency] = []
     try:
         with show_windows(len(nets), planned_s(nets, protocol)) as show:
             for net in nets:
                 latency = measure(net, protocol, show)
+                try:
+                    keep(latency)
+                except StorageError as error:  # the timing is still worth printing
+                    show_warning(f"the timing is not kept in its run: {error}")
                 if record:
                     record_in(LEDGER, latency)
                 found.append(latency)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 
 import torch
 from torch import Generator, Tensor
@@ -15,6 +16,8 @@ from snugnet.data.copies import NO_COPIES, Copies
 from snugnet.data.images import Images
 from snugnet.data.mapped import Mapped
 from snugnet.device import one_thread
+
+MADE_AT_ONCE = 256 * 32 * 32  # pixels that are augmented together
 
 
 def derived_seed(*parts: int | str) -> int:
@@ -44,8 +47,9 @@ class TrainLoader:
     """Shuffled, augmented batches of a split that lies on the device, or in files.
 
     Order and draws are functions of (seed, epoch, step) alone, so that an epoch may be entered at any step; they are
-    made on the CPU, the same for every device. A last batch of one image is left out: batch norm has nothing to learn
-    from it. Extra copies are shown as images of their own, and take no memory.
+    made on the CPU, the same for every device. Small batches are made several at a time, as one would be: a call of
+    torch's costs the same for four images as for a hundred. A last batch of one image is left out: batch norm has
+    nothing to learn from it. Extra copies are shown as images of their own, and take no memory.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class TrainLoader:
         self._normalize = Normalize(normalization, device)
         self._on_pixels, self._on_floats = to_apply(augment)
         self._batch_size, self._device = batch_size, device
+        self._together = max(1, MADE_AT_ONCE // (batch_size * images.pixels.shape[-1] * images.pixels.shape[-2]))
         self.seed, self.classes = seed, classes
 
     @property
@@ -83,24 +88,28 @@ class TrainLoader:
         """(images float32 (N, C, H, W), labels int64 (N,)) from step `start` on."""
         generator = Generator().manual_seed(derived_seed(self.seed, epoch, "order"))
         order = self._feed.order(generator)
-        batches = self._feed.batches(order, start * self._batch_size, self._batch_size)
-        for step in range(start, self.steps):
-            yield self._batch(batches, order, epoch, step)
+        first, size = start - start % self._together, self._together * self._batch_size
+        made = self._feed.batches(order, first * self._batch_size, size)
+        for step in range(first, self.steps, self._together):
+            shown = order[step * self._batch_size :][:size]
+            images, labels = self._made(next(made), shown, epoch, step)
+            pairs = zip(images.split(self._batch_size), labels.split(self._batch_size), strict=True)
+            for number, pair in enumerate(pairs, step):
+                if start <= number < self.steps:
+                    yield pair
 
     def samples(self) -> tuple[Tensor, Tensor]:
         """The first batch as it can be looked at: (uint8 images (N, C, H, W), labels)."""
         images, labels = next(self.epoch(0))
         return self._normalize.undo(images), labels
 
-    def _batch(self, batches: Iterator[Tensor], order: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """The next of `batches`, augmented and normalised by draws that belong to this step, and its labels."""
-        shown = order[step * self._batch_size : (step + 1) * self._batch_size]
+    def _made(self, pixels: Tensor, shown: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """What is shown from `step` on, augmented and normalised by draws that belong to it, and its labels."""
         generator = Generator().manual_seed(derived_seed(self.seed, epoch, step))
         allowed = shown >= self._plain if self._plain else None
         draw = Draw(generator, shown, epoch, self.seed, allowed)
         place = self._sources[shown].to(self._device, non_blocking=True)
         with one_thread():
-            pixels = next(batches)
             for operation in self._on_pixels:
                 pixels = operation(pixels, draw)
             images = self._normalize(pixels)
@@ -109,15 +118,49 @@ class TrainLoader:
         return images, self._labels[place]
 
 
-class EvalLoader:
-    """A split in its own order, normalised, without augmentation."""
+Change = Callable[[Tensor, Tensor], Tensor]  # of uint8 images (N, C, H, W) and their places in the split, int64 (N,)
 
-    def __init__(self, images: Images, normalization: Normalization, *, batch_size: int, device: torch.device) -> None:
+
+class EvalLoader:
+    """A split in its own order, normalised, without augmentation. `change`: what is done to its pixels before.
+
+    Without a normalisation the images are float and normalised already.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        normalization: Normalization | None,
+        *,
+        batch_size: int,
+        device: torch.device,
+        change: Change | None = None,
+    ) -> None:
         self._pixels = images.pixels if isinstance(images.pixels, Mapped) else images.pixels.to(device)
+        self._places = torch.arange(len(images))
         self.labels = images.labels.to(device)
-        self._normalize = Normalize(normalization, device)
-        self._batch_size, self._device = batch_size, device
+        self._normalize: Callable[[Tensor], Tensor] = (
+            Normalize(normalization, device) if normalization else _as_they_are
+        )
+        self._device, self._change = device, change
+        self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
-        for pixels in self._pixels.split(self._batch_size):
-            yield self._normalize(pixels.to(self._device))
+        for pixels, places in zip(
+            self._pixels.split(self.batch_size), self._places.split(self.batch_size), strict=True
+        ):
+            there = pixels.to(self._device)
+            yield self._normalize(self._change(there, places) if self._change else there)
+
+    def only(self, rows: Tensor) -> EvalLoader:
+        """The same for some images, int64, in that order; all of them in theirs is the same loader."""
+        chosen, on_cpu = copy(self), rows.cpu()
+        if not torch.equal(on_cpu, torch.arange(len(self._places))):
+            pixels = self._pixels
+            chosen._pixels = pixels.select(on_cpu) if isinstance(pixels, Mapped) else pixels[rows.to(self._device)]
+            chosen._places, chosen.labels = self._places[on_cpu], self.labels[rows.to(self._device)]
+        return chosen
+
+
+def _as_they_are(images: Tensor) -> Tensor:
+    return images.to(torch.float32, memory_format=torch.channels_last)

@@ -19,12 +19,26 @@ from snugnet.errors import DataError, Diverged
 Z95 = 1.959963984540054
 CALIBRATION_BINS = 15
 ClassScores = TypedDict(  # written as a call: "class" cannot be an attribute
-    "ClassScores", {"class": str, "support": int, "accuracy": float, "precision": float, "f1": float}
+    "ClassScores",
+    {
+        "class": str,
+        "support": int,
+        "accuracy": float,
+        "recall": float,
+        "precision": float,
+        "f1": float,
+        "confidence": float,
+        "calibration_gap": float,
+    },
 )
 
 
 class Scores(Frozen):
-    """`confusion[t][p]` counts images of class t taken for p; a class's accuracy is its recall; `loss` is in nats."""
+    """`confusion[t][p]` counts images of class t taken for p; `loss` is in nats.
+
+    Of a class, accuracy and recall are one number; `confidence` is the mean of the probabilities with which images are
+    taken for it, and `calibration_gap` how far that lies above its precision; 0 where none is taken for it.
+    """
 
     images: int
     accuracy: float
@@ -46,7 +60,7 @@ def scores(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Scores:
     logits, labels = logits.detach().double().cpu(), labels.cpu()
     matrix = confusion(logits.argmax(1), labels, len(classes))
     precision, recall, f1 = precision_recall_f1(matrix)
-    support = matrix.sum(1)
+    support, confidence = matrix.sum(1), class_confidence(logits)
     return Scores(
         images=len(labels),
         accuracy=accuracy(logits, labels),
@@ -59,8 +73,17 @@ def scores(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Scores:
         balanced_accuracy=recall[support > 0].mean().item(),
         ece=calibration_error(logits, labels),
         per_class=tuple(
-            {"class": name, "support": int(n), "accuracy": float(r), "precision": float(p), "f1": float(f)}
-            for name, n, r, p, f in zip(classes, support, recall, precision, f1, strict=True)
+            {
+                "class": name,
+                "support": int(n),
+                "accuracy": float(r),
+                "recall": float(r),
+                "precision": float(p),
+                "f1": float(f),
+                "confidence": float(c),
+                "calibration_gap": float(c - p),
+            }
+            for name, n, r, p, f, c in zip(classes, support, recall, precision, f1, confidence, strict=True)
         ),
         confusion=tuple(tuple(row) for row in matrix.tolist()),
     )
@@ -122,14 +145,26 @@ def precision_recall_f1(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def calibration(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> tuple[Tensor, Tensor, Tensor]:
     """(bins,) images, mean confidence and accuracy in equal-width bins (low, high] of the largest probability."""
-    confidence, predicted = logits.double().softmax(1).max(1)
-    place = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    confidence = logits.double().softmax(1).amax(1)
+    place = bin_places(confidence, bins)
     count = torch.bincount(place, minlength=bins)
-    hits = torch.bincount(place, (predicted == labels).double(), minlength=bins)
+    hits = torch.bincount(place, (logits.argmax(1) == labels).double(), minlength=bins)
     return count, torch.bincount(place, confidence, minlength=bins) / count.clamp(min=1), hits / count.clamp(min=1)
+
+
+def bin_places(confidence: Tensor, bins: int) -> Tensor:
+    """int64 (N,): which bin each confidence lies in, from 0."""
+    return (confidence * bins).ceil().long().clamp(1, bins) - 1
+
+
+def class_confidence(logits: Tensor) -> Tensor:
+    """(C,) mean probability of the images that are taken for each class; 0 where there are none."""
+    predicted, classes = logits.argmax(1), logits.shape[1]
+    total = torch.bincount(predicted, logits.double().softmax(1).amax(1), minlength=classes)
+    return total / torch.bincount(predicted, minlength=classes).clamp(min=1)
 
 
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
     """Expected calibration error (Guo et al. 2017, eq. 3)."""
     count, confidence, hit_rate = calibration(logits, labels, bins)
-    return ((count / len(labels)) * (confidence - hit_rate).abs()).sum().item()
+    return (count.double() / len(labels) * (confidence - hit_rate).abs()).sum().item()

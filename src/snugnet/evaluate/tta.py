@@ -3,47 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from math import ceil
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snugnet.config import Frozen
 from snugnet.data.loader import EvalLoader
 from snugnet.device import Compute
+from snugnet.evaluate.predict import predict
 
 TtaName = Literal["mirror", "mirror_translate", "ten_crop", "patil25"]
-Views = Callable[[Tensor], list[tuple[float, Tensor]]]  # of images (N, C, H, W): weights that sum to 1, and views
+MeanOf = Literal["logits", "probabilities"]
+Views = Callable[
+    [Tensor], list[tuple[float, Tensor]]
+]  # of images (N, C, H, W): weights that sum to 1, and views, the images first
 SIGMA, REACH = 1.0, 3  # patil25's Gaussian, cut off at three sigma
 
 
 class TtaConfig(Frozen):
-    """Which views, and whether logits or probabilities are averaged."""
+    """Which views, what of them is averaged, and the share of images (the least certain) that get all of them."""
 
     name: TtaName
-    mean_of: Literal["logits", "probabilities"] = "logits"
+    mean_of: MeanOf = "logits"
+    least_certain: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property
-    def passes(self) -> int:
-        """Forward passes an image."""
+    def views(self) -> int:
         return len(VIEWS[self.name](torch.zeros(1, 1, 8, 8)))
+
+    @property
+    def passes(self) -> float:
+        """Forward passes an image, on average."""
+        return 1 + self.least_certain * (self.views - 1)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a net says of a split: float32 (N, classes). `averaged` is over all views; `plain` again without them."""
+
+    plain: Tensor
+    averaged: Tensor
 
 
 @torch.no_grad()
-def predict_views(model: nn.Module, loader: EvalLoader, compute: Compute, config: TtaConfig) -> Tensor:
-    """As `predict`: float32 (N, classes), of mean logits, or logs of mean probabilities."""
-    model.eval()
+def look(model: nn.Module, loader: EvalLoader, compute: Compute, config: TtaConfig | None) -> Looks:
+    """One pass of the images as they are, every kind's first view, then the other views of those that get them.
+
+    `averaged` holds mean logits, or logs of mean probabilities.
+    """
+    plain = predict(model, loader, compute)
+    if config is None:
+        return Looks(plain, plain)
+    rows = least_certain(plain, config.least_certain)
+    first = plain if config.mean_of == "logits" else plain.log_softmax(1)
+    firsts = iter(first[rows].split(loader.batch_size))
     with compute.autocast():
-        return torch.cat([_averaged(model, images, config) for images in loader])
+        seen = [_averaged(model, images, next(firsts), config) for images in loader.only(rows)]
+    return Looks(plain, first.index_copy(0, rows, torch.cat(seen)))
 
 
-def _averaged(model: nn.Module, images: Tensor, config: TtaConfig) -> Tensor:
-    views = VIEWS[config.name](images)
-    said = [(weight, model(view.contiguous(memory_format=torch.channels_last)).float()) for weight, view in views]
-    if config.mean_of == "logits":
-        return torch.stack([weight * logits for weight, logits in said]).sum(0)
-    return torch.stack([weight * logits.softmax(1) for weight, logits in said]).sum(0).log()
+def least_certain(logits: Tensor, share: float) -> Tensor:
+    """int64, rising: that share of the images, rounded up, whose two largest logits lie closest; of equal ones the
+    earlier."""
+    if share == 1 or logits.shape[1] < 2:
+        return torch.arange(len(logits), device=logits.device)
+    first, second = logits.topk(2, 1).values.unbind(1)
+    rows: Tensor = (first - second).argsort(stable=True)[: ceil(share * len(logits))]
+    return rows.sort().values
+
+
+def _averaged(model: nn.Module, images: Tensor, first: Tensor, config: TtaConfig) -> Tensor:
+    """The mean over all views, of which the first was seen before."""
+    (share, _), *others = VIEWS[config.name](images)
+    logs = config.mean_of == "probabilities"
+    weights, said = [share], [first]
+    for weight, view in others:
+        logits = model(view.contiguous(memory_format=torch.channels_last)).float()
+        weights.append(weight)
+        said.append(logits.log_softmax(1) if logs else logits)
+    shares = torch.tensor(weights, device=first.device).view(-1, 1, 1)
+    return torch.logsumexp(torch.stack(said) + shares.log(), 0) if logs else (torch.stack(said) * shares).sum(0)
 
 
 def _mirror(images: Tensor) -> list[tuple[float, Tensor]]:

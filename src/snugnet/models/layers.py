@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from snugnet.models.parts import Norm, Pool, SqueezeExcitation
 from snugnet.models.spec import ModelSpec, Place, Stage
@@ -54,7 +55,8 @@ class Block:
         padding: int | None = None,
     ) -> nn.Conv2d:
         padding = kernel // 2 if padding is None else padding
-        return nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=self.conv_bias)
+        kind = StridedPointwise if kernel == 1 and stride > 1 and not padding else nn.Conv2d
+        return kind(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=self.conv_bias)
 
     def batch_norm(self, channels: int) -> nn.BatchNorm2d:
         return nn.BatchNorm2d(channels, eps=self.norm.eps, momentum=self.norm.momentum)
@@ -85,6 +87,18 @@ def block_at(spec: ModelSpec, place: Place) -> Block:
 def pool(spec: Pool) -> nn.Module:
     kind = nn.MaxPool2d if spec.kind == "max" else nn.AvgPool2d
     return kind(spec.kernel, spec.stride, spec.padding)
+
+
+class StridedPointwise(nn.Conv2d):
+    """A 1x1 convolution of the pixels that its stride lands on.
+
+    The same sums as torch's, whose own writes past its memory on CPUs without AVX-512 (oneDNN, channels-last, backward,
+    2 to 7 input channels; seen with torch 2.15) and takes up to three times as long there.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, right = self.stride
+        return F.conv2d(x[:, :, ::down, ::right], self.weight, self.bias, groups=self.groups)
 
 
 class SqueezeExcite(nn.Module):

@@ -9,31 +9,20 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
+from snugnet.evaluate.mistakes import Mistake, confident_mistakes
 
-@dataclass(frozen=True)
-class Mistake:
-    """`index` is the image's place in its split; `true` and `predicted` are class numbers."""
-
-    index: int
-    true: int
-    predicted: int
-    probability: float
+__all__ = ["Mistake", "Mistakes", "confident_mistakes", "png"]
 
 
 @dataclass(frozen=True)
 class Mistakes:
-    """`images` is uint8 (N, 1 or 3, H, W), one for each mistake."""
+    """`images` is uint8 (N, 1 or 3, H, W), one for each mistake; `maps` (N, 2, H, W) are Grad-CAM maps of the layer
+    `maps_of`, for the predicted and the true class."""
 
     images: Tensor
     mistakes: Sequence[Mistake]
-
-
-def confident_mistakes(logits: Tensor, labels: Tensor, count: int = 24) -> list[Mistake]:
-    """The most confident first; of equal ones the earlier image."""
-    probability, predicted = logits.double().softmax(1).max(1)
-    wrong = (predicted != labels).nonzero()[:, 0]
-    order = wrong[probability[wrong].argsort(descending=True, stable=True)][:count].tolist()
-    return [Mistake(i, int(labels[i]), int(predicted[i]), float(probability[i])) for i in order]
+    maps: Tensor | None = None
+    maps_of: str | None = None
 
 
 def png(image: Tensor) -> bytes:

@@ -7,18 +7,22 @@ from pathlib import Path
 
 import torch
 
-from snugnet import artifact, budget, runs
+from snugnet import artifact, budget, device, runs
+from snugnet.artifact import Shipped
 from snugnet.data import augment, grid, sources, splits
 from snugnet.data.loader import TrainLoader
+from snugnet.evaluate.explain import layer_named
 from snugnet.recipe import Experiment
+from snugnet.report import diagram
+from snugnet.report.explained import grad_cam
 from snugnet.report.mistakes import Mistakes, confident_mistakes
 from snugnet.report.page import save_plots, write_report
 
 SAMPLES, COLUMNS = 32, 8
 
 
-def report_run(path: Path) -> Path:
-    """Writes plots/ and report.html of a finished run; returns the page's path."""
+def report_run(path: Path, output: Path | None = None) -> Path:
+    """Writes plots/ and the page of a finished run, report.html if nothing else is given; returns the page's path."""
     record = runs.read_finished(path)
     experiment = record.experiment
     shipped = artifact.read(path / "model.safetensors")
@@ -26,10 +30,11 @@ def report_run(path: Path) -> Path:
     save_plots(record, path / "plots")
     return write_report(
         record,
-        path=path / "report.html",
-        images=mistakes(record, experiment) if record.summary["test"] is not None else None,
+        path=output or path / "report.html",
+        images=mistakes(record, experiment, shipped) if record.summary["test"] is not None else None,
         samples_png=samples.read_bytes(),
         layers=[asdict(layer) for layer in budget.price(shipped.card).layers],
+        diagram=diagram.svg(shipped.card.model),
     )
 
 
@@ -53,8 +58,12 @@ def draw_samples(path: Path, experiment: Experiment) -> Path:
     return path
 
 
-def mistakes(record: runs.RunRecord, experiment: Experiment) -> Mistakes:
-    """The most confident mistakes on test, and the images."""
+def mistakes(record: runs.RunRecord, experiment: Experiment, shipped: Shipped) -> Mistakes:
+    """The most confident mistakes on test, the images, and where the net looked in them."""
     found = confident_mistakes(*record.predictions("test"))
     images = splits.open_test(experiment.data).pixels[[mistake.index for mistake in found]]
-    return Mistakes(images, found)
+    if not found:
+        return Mistakes(images, found)
+    layer, _ = layer_named(shipped.model, None)
+    targets = torch.tensor([[mistake.predicted, mistake.true] for mistake in found])
+    return Mistakes(images, found, grad_cam(shipped, images, targets, device.find_device("auto"), layer), layer)

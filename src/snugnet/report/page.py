@@ -1,27 +1,25 @@
-"""One self-contained HTML page about a run, and one about a comparison: nothing is fetched from elsewhere."""
+"""One self-contained HTML page about a run: nothing is fetched from elsewhere."""
 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from snugnet import __version__
 from snugnet.budget import Budget
-from snugnet.compare import Comparison, Record, check_finished
+from snugnet.compare.records import Record, check_finished
+from snugnet.evaluate.mistakes import confused_pairs
 from snugnet.files import write_text
 from snugnet.report import plots
-from snugnet.report.mistakes import Mistakes, png
+from snugnet.report.gallery import captioned, picture
+from snugnet.report.mistakes import Mistakes
+from snugnet.report.pages import render
 from snugnet.report.style import Plot
-from snugnet.units import show_bytes, show_count, show_percent, show_seconds
 
-MOST_PAIRS = 8
-MOST_ROWS_OPEN = 20  # a longer table starts folded
+SHOWN_ABOVE = ("command", "hardware")  # of the environment
 
 
 def write_report(
@@ -31,25 +29,30 @@ def write_report(
     images: Mistakes | None = None,
     samples_png: bytes | None = None,
     layers: Sequence[Mapping[str, Any]] = (),
+    diagram: str | None = None,
 ) -> Path:
-    """The page of a finished run. `layers` are dicts of name, kind, output, params, macs.
+    """The page of a finished run. `layers` are dicts of name, kind, output, params, macs; `diagram` is an SVG element.
 
     Raises UsageError for an unfinished run, StorageError.
     """
     check_finished(record)
     split = scored_split(record)
     scores = record.summary["scores"][split] if split else None
+    drawn = [*run_plots(record), *([plots.cost_bars(layers)] if layers else [])]
     values = {
         "run": record.summary,
         "place": record.path.name,
         "split": split,
         "scores": scores,
-        "plots": {plot.name: Markup(plot.svg()) for plot in run_plots(record)},
+        "plots": {plot.name: Markup(plot.svg()) for plot in drawn},
         "pairs": confused_pairs(scores) if scores else [],
         "mistakes": list(captioned(images, record.summary["classes"])) if images else [],
         "samples": picture(samples_png) if samples_png else None,
+        "maps_of": images.maps_of if images else None,
+        "diagram": Markup(diagram) if diagram else None,
         "layers": layers,
-        "environment": {key: plain_text(value) for key, value in record.environment.items() if key != "command"},
+        "most": {name: max((layer[name] for layer in layers), default=0) or 1 for name in ("params", "macs")},
+        "environment": told(record.environment),
         "config": json.dumps(record.config, indent=2, ensure_ascii=False),
     }
     return write_page("run.html.j2", values, path)
@@ -83,67 +86,18 @@ def save_plots(record: Record, folder: Path) -> list[Path]:
     return [plot.save(folder) for plot in run_plots(record)]
 
 
-def confused_pairs(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pairs of classes taken for each other most often, by share of the true class."""
-    classes = scores["per_class"]
-    pairs = [
-        {"true": classes[i]["class"], "predicted": classes[j]["class"], "images": n, "share": n / classes[i]["support"]}
-        for i, row in enumerate(scores["confusion"])
-        for j, n in enumerate(row)
-        if n and i != j
-    ]
-    return sorted(pairs, key=lambda pair: -pair["share"])[:MOST_PAIRS]
-
-
-def captioned(images: Mistakes, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for image, mistake in zip(images.images, images.mistakes, strict=True):
-        yield {
-            "picture": picture(png(image)),
-            "true": classes[mistake.true],
-            "predicted": classes[mistake.predicted],
-            "probability": mistake.probability,
-            "index": mistake.index,
-        }
-
-
-def picture(data: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(data).decode()}"
+def told(environment: Mapping[str, Any]) -> dict[str, str]:
+    """The environment without what is empty, or stands on the page already."""
+    empty: tuple[Any, ...] = ({}, [], "", None)
+    return {
+        name: plain_text(value) for name, value in environment.items() if name not in SHOWN_ABOVE and value not in empty
+    }
 
 
 def plain_text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def write_comparison(records: Sequence[Record], comparison: Comparison, path: Path) -> Path:
-    """The page of `compare(records)`. Raises StorageError."""
-    values = {
-        "comparison": comparison,
-        "plots": {plot.name: Markup(plot.svg()) for plot in comparison_plots(records, comparison)},
-    }
-    return write_page("compare.html.j2", values, path)
-
-
-def comparison_plots(records: Sequence[Record], comparison: Comparison) -> Iterator[Plot]:
-    yield plots.pareto_plot(comparison)
-    group_of = {run.path: run.group for run in comparison.runs}
-    curves = [(group_of[str(record.path)], record.metrics) for record in records]
-    for title, key in (("Training loss", "train_loss"), ("Validation accuracy", "val_accuracy")):
-        if any(line[key] is not None for _, metrics in curves for line in metrics):
-            yield plots.curves_over_each_other(title, key, curves)
-
-
 def write_page(template: str, values: Mapping[str, Any], path: Path) -> Path:
-    write_text(path, pages().get_template(template).render(version=__version__, **values))
+    write_text(path, render(template, values))
     return path
-
-
-def pages() -> Environment:
-    """Autoescape is on: class names, paths and commands are a stranger's text."""
-    environment = Environment(
-        loader=PackageLoader("snugnet.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(count=show_count, size=show_bytes, time=show_seconds, percent=show_percent)
-    environment.filters["whole"] = "{:,}".format
-    environment.globals["most_rows_open"] = MOST_ROWS_OPEN
-    return environment

@@ -1,4 +1,4 @@
-"""The pictures of a run and of a comparison. Each function draws from plain numbers and returns a `Plot`."""
+"""The pictures of a run. Each function draws from plain numbers and returns a `Plot`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from torch import Tensor
 
-from snugnet.compare import Comparison, Group
+from snugnet.compare.curves import WINDOW, moving_average
 from snugnet.evaluate.metrics import calibration
-from snugnet.report.style import BLUE, CYCLE, GRID, INK, ORANGE, PAPER, Plot, axes, drawn, figure_of
+from snugnet.report.style import BLUE, GRID, INK, ORANGE, Plot, axes, drawn, figure_of
 from snugnet.train.range_test import Point, Suggestion
 from snugnet.units import show_bytes, show_count, show_percent
 
 MOST_BARS = 30
+AVERAGED_FROM = 15  # epochs, from where a moving average is drawn
 MOST_NUMBERS = 12  # classes up to which a confusion matrix has room for numbers
 Metrics = Sequence[Mapping[str, Any]]
 
 
-def epochs_axis(ax: Axes, title: str) -> None:
+def epochs_axis(ax: Axes, title: str, averaged: int = 0) -> None:
+    """`averaged`: of how many epochs, where there are enough for a moving average."""
     ax.set_title(title)
-    ax.set_xlabel("epoch")
+    ax.set_xlabel("epoch" if averaged < AVERAGED_FROM else f"epoch (thick: mean of {WINDOW} epochs)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
@@ -39,13 +41,24 @@ def line(ax: Axes, metrics: Metrics, key: str, **style: Any) -> None:
         ax.plot(*zip(*points, strict=True), marker="o" if len(points) < 15 else None, markersize=3.5, **style)
 
 
+def averaged_line(ax: Axes, metrics: Metrics, key: str, **style: Any) -> None:
+    """As `line`; of a long training the raw values thin, and their moving average thick."""
+    points = [(m["epoch"], m[key]) for m in metrics if m.get(key) is not None]
+    if len(points) < AVERAGED_FROM:
+        return line(ax, metrics, key, **style)
+    ax.plot(*zip(*points, strict=True), color=style["color"], linewidth=0.8, alpha=0.6)
+    epochs, values = zip(*points, strict=True)
+    ax.plot(epochs, np.array(moving_average(values), dtype=float), **style)
+    return None
+
+
 @drawn
 def loss_curves(metrics: Metrics) -> Plot:
     ax = axes()
-    epochs_axis(ax, "Loss")
-    line(ax, metrics, "train_loss", color=BLUE, label="train")
-    line(ax, metrics, "val_loss", color=ORANGE, linestyle="--", label="val")
-    ax.legend()
+    epochs_axis(ax, "Loss", len(metrics))
+    averaged_line(ax, metrics, "train_loss", color=BLUE, label="train")
+    averaged_line(ax, metrics, "val_loss", color=ORANGE, linestyle="--", label="val")
+    ax.legend(loc="upper right")
     last = f"train loss {metrics[-1]['train_loss']:.3f} after {len(metrics)} epochs"
     return Plot("loss", f"Loss by epoch, training and validation: {last}", figure_of(ax))
 
@@ -53,8 +66,8 @@ def loss_curves(metrics: Metrics) -> Plot:
 @drawn
 def accuracy_curve(metrics: Metrics) -> Plot:
     ax = axes()
-    epochs_axis(ax, "Validation accuracy")
-    line(ax, metrics, "val_accuracy", color=ORANGE)
+    epochs_axis(ax, "Validation accuracy", sum(m["val_accuracy"] is not None for m in metrics))
+    averaged_line(ax, metrics, "val_accuracy", color=ORANGE)
     percent_axis(ax.yaxis)
     best = max(m["val_accuracy"] for m in metrics if m["val_accuracy"] is not None)
     return Plot("accuracy", f"Validation accuracy by epoch, at most {show_percent(best)}", figure_of(ax))
@@ -170,6 +183,40 @@ def budget_bars(used: Mapping[str, float], allowed: Mapping[str, float]) -> Plot
     return Plot("budget", f"Used of the budget: {words}", figure_of(ax))
 
 
+def by_part(layers: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
+    """The cost of stem, stages and head; a layer `stages.0.1.body.conv1` is of stage 1."""
+    totals: dict[str, int] = {}
+    for layer in layers:
+        first, _, rest = layer["name"].partition(".")
+        part = f"stage {int(rest.partition('.')[0]) + 1}" if first == "stages" else first
+        totals[part] = totals.get(part, 0) + layer[key]
+    return totals
+
+
+@drawn
+def cost_bars(layers: Sequence[Mapping[str, Any]]) -> Plot:
+    """The shares of each part of the net in parameters and multiply-adds."""
+    ax = axes(320, 84 + 32 * len(by_part(layers, "params")))
+    told = []
+    for offset, key, name, color in ((-0.2, "params", "parameters", BLUE), (0.2, "macs", "multiply-adds", ORANGE)):
+        parts = by_part(layers, key)
+        shares = [value / max(1, sum(parts.values())) for value in parts.values()]
+        places = [place + offset for place in range(len(parts))]
+        ax.barh(places, shares, height=0.36, color=color, label=name)
+        for place, share in zip(places, shares, strict=True):
+            ax.text(share, place, f" {show_percent(share, 1)}", va="center", fontsize=9)
+        most = max(range(len(shares)), key=shares.__getitem__)
+        told.append(f"most {name} in {list(parts)[most]}, {show_percent(shares[most], 1)}")
+        ax.set_yticks(range(len(parts)), [short(part) for part in parts])
+        ax.set_xlim(0, max(ax.get_xlim()[1], 1.25 * max(shares)))
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    percent_axis(ax.xaxis)
+    ax.set_title("Cost by part")
+    figure_of(ax).legend(loc="outside lower left", ncols=2)
+    return Plot("costs", f"Cost by part of the net: {'; '.join(told)}", figure_of(ax))
+
+
 @drawn
 def calibration_plot(logits: Tensor, labels: Tensor, ece: float) -> Plot:
     count, confidence, accuracy = (part.numpy() for part in calibration(logits, labels))
@@ -185,64 +232,3 @@ def calibration_plot(logits: Tensor, labels: Tensor, ece: float) -> Plot:
     ax.set_title(f"Calibration, error {show_percent(ece)}")
     alt = f"Accuracy by confidence; expected calibration error {show_percent(ece)}"
     return Plot("calibration", alt, figure_of(ax))
-
-
-@drawn
-def pareto_plot(comparison: Comparison) -> Plot:
-    """Accuracy against parameters; the line joins the best at each size, hollow dots are beaten in everything."""
-    groups = comparison.groups
-    ax = axes(340, 250 + 15 * len(groups))
-    if max(g.params for g in groups) > 3 * min(g.params for g in groups):
-        ax.set_xscale("log")
-    ax.step(*zip(*staircase(groups), strict=True), where="post", color=INK, linewidth=1, linestyle="--")
-    for number, (group, color) in enumerate(zip(groups, colors(len(groups)), strict=True), 1):
-        draw_group(ax, group, color, number, beaten=group.name not in comparison.pareto)
-    ax.margins(x=0.1, y=0.12)
-    ax.set(xlabel="parameters", ylabel=f"{comparison.split} accuracy")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show_count(value)))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    percent_axis(ax.yaxis)
-    ax.set_title("Accuracy against parameters")
-    figure_of(ax).legend(loc="outside lower left")
-    return Plot("pareto", f"Accuracy against parameters; not beaten: {', '.join(comparison.pareto)}", figure_of(ax))
-
-
-def draw_group(ax: Axes, group: Group, color: str, number: int, *, beaten: bool) -> None:
-    """A numbered dot, its spread over seeds, and its line in the legend: names beside dots would overlap."""
-    spot = group.params, group.mean
-    label = f"{number}  {short(group.name, 44)}"
-    ax.errorbar(*spot, group.std, color=color, capsize=3, zorder=2)
-    ax.scatter(*spot, s=42, facecolor=PAPER if beaten else color, edgecolor=color, zorder=3, label=label)
-    offset, align = ((6, -12), "left") if beaten else ((-6, 5), "right")  # away from the line
-    ax.annotate(str(number), spot, offset, textcoords="offset points", ha=align, weight="bold")
-
-
-def staircase(groups: Sequence[Group]) -> list[tuple[int, float]]:
-    """By rising size, the accuracies that no smaller recipe reaches."""
-    steps: list[tuple[int, float]] = []
-    for group in sorted(groups, key=lambda g: (g.params, -g.mean)):
-        if not steps or group.mean > steps[-1][1]:
-            steps.append((group.params, group.mean))
-    return steps
-
-
-def colors(count: int) -> list[str]:
-    return [CYCLE[i % len(CYCLE)] for i in range(count)]
-
-
-@drawn
-def curves_over_each_other(title: str, key: str, runs: Sequence[tuple[str, Metrics]]) -> Plot:
-    """One measure of many runs; runs of one recipe share a colour and a line in the legend."""
-    ax = axes(340, 260)
-    epochs_axis(ax, title)
-    names = list(dict.fromkeys(name for name, _ in runs))
-    for place, color in enumerate(colors(len(names))):
-        dashes = ("-", "--", ":")[place // len(CYCLE) % 3]
-        label: str | None = short(names[place], 32)
-        for metrics in (metrics for name, metrics in runs if name == names[place]):
-            line(ax, metrics, key, color=color, linestyle=dashes, label=label)
-            label = None
-    if key == "val_accuracy":
-        percent_axis(ax.yaxis)
-    ax.legend()
-    return Plot(f"compare_{key}", f"{title} by epoch of {', '.join(names)}", figure_of(ax))

@@ -6,18 +6,21 @@ from pathlib import Path
 
 from snugnet import files
 from snugnet.report.ledger import read_ledger
+from snugnet.report.ledger_page import ledger_page
 from snugnet.report.markers import render_blocks
 
 LEDGER = Path("results/ledger.jsonl")
 DOCUMENTS = (Path("README.md"), Path("results/README.md"), Path("docs/tutorial.md"))
+PAGE = Path("results/index.html")
 
 
 def rendered(root: Path = Path()) -> dict[Path, str]:
     """Each document as it should be. Raises DataError."""
     ledger = read_ledger(root / LEDGER)
-    return {
+    documents = {
         root / path: render_blocks((root / path).read_text(encoding="utf-8"), ledger, str(path)) for path in DOCUMENTS
     }
+    return documents | {root / PAGE: ledger_page(ledger)}
 
 
 if __name__ == "__main__":

@@ -237,3 +237,10 @@ def record_in(ledger: Path, latency: Latency) -> None:
     file, summary = opened(latency.net.path)
     size_mb = budget.measure(artifact.read(file).card, "size_mb")
     runs.record_in_ledger(ledger, {**summary, "size_mb": size_mb, "p50_ms": latency.p50_ms, "latency": latency.text})
+
+
+def keep(latency: Latency) -> None:
+    """Leaves the timing of one image in its run, where `snug compare` finds it; a file has no place for it, and larger
+    batches are another measure. Raises StorageError."""
+    if latency.net.path.is_dir() and latency.protocol.batch == 1:
+        runs.save_timing(latency.net.path, {name: value for name, value in latency.plain().items() if name != "path"})

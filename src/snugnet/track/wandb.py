@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import wandb
 
@@ -17,7 +18,7 @@ class Run:
     """
 
     def __init__(self, about: About, id: str | None) -> None:
-        mode = os.environ.get("WANDB_MODE", "offline")
+        mode: Any = os.environ.get("WANDB_MODE", "offline")  # W&B itself refuses what is none
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "snugnet"),
             id=id,

@@ -56,6 +56,7 @@ class Epoch:
     seconds: float
     losses: list[float]  # training loss along the epoch, means over `log_every` steps
     state: Callable[[], State]
+    images: int = 0  # training images of the epoch, extra copies too
 
     def line(self) -> dict[str, Any]:
         """The facts as a line of metrics."""
@@ -177,6 +178,7 @@ def fit(
         learner.load(state)
     steps, mixed = train.steps, mix.build(config.mix, train.seed, train.classes)
     sized = progressive.build(config.progressive, config.epochs * steps)
+    check_every = 1 if compute.device.type == "cpu" else CHECK_EVERY
     while learner.epoch < config.epochs and not is_over(config.stop, learner.history):
         started, start_step = time.perf_counter(), learner.step
         losses = learner.losses = _room(learner.losses, steps, compute.device)
@@ -188,8 +190,8 @@ def fit(
             losses[learner.step] = learner.update.step(partial(learner.gradients, images, targets))
             learner.step += 1
             learner.ema.update(learner.epoch * steps + learner.step)
-            if learner.step % CHECK_EVERY == 0 or compute.device.type == "cpu":
-                _check_finite(losses[: learner.step], learner.epoch, config)
+            if learner.step % check_every == 0:
+                _check_finite(losses[: learner.step], learner.epoch, config, learner.step - check_every)
             yield _step(learner, train)
         yield _end_epoch(learner, train, val, compute, processes, time.perf_counter() - started, start_step)
 
@@ -201,10 +203,12 @@ def _room(losses: Tensor, steps: int, device: torch.device) -> Tensor:
     return room
 
 
-def _check_finite(losses: Tensor, epoch: int, config: TrainConfig) -> None:
-    if bool(losses.isfinite().all()):
+def _check_finite(losses: Tensor, epoch: int, config: TrainConfig, start: int = 0) -> None:
+    """`losses` of an epoch, those before `start` known to be finite."""
+    bad = ~losses[start:].isfinite()
+    if not bool(bad.any()):
         return
-    step = int((~losses.isfinite()).nonzero()[0]) + 1
+    step = start + int(bad.nonzero()[0]) + 1
     raise Diverged(
         f"epoch {epoch + 1}, step {step}: the loss must be finite, but is {losses[step - 1].item()}; lower "
         f"train.optimizer.lr (now {config.optimizer.lr:g}), lengthen train.schedule.warmup_epochs, "
@@ -252,6 +256,7 @@ def _end_epoch(
         seconds=trained_s + time.perf_counter() - started,
         losses=[part.mean().item() for part in losses.split(config.log_every)],
         state=learner.state,
+        images=train.seen(train.steps),
     )
 
 

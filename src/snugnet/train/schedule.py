@@ -52,6 +52,11 @@ class ScheduleConfig(Frozen):
             raise ValueError("'step_size_up' (moves from foot to peak) belongs to name = 'cyclic', and it needs it")
         if self.name == "plateau" and self.per == "batch":
             raise ValueError("name = 'plateau' needs per = 'epoch': val is judged once an epoch; got 'batch'")
+        if self.per == "epoch" and 0 < self.warmup_epochs <= 1:
+            raise ValueError(
+                f"warmup_epochs = {self.warmup_epochs:g} with per = 'epoch' would do nothing: the first epoch has "
+                "the whole rate already; give per = 'batch', or 2 epochs or more"
+            )
         if any(later <= earlier for earlier, later in pairwise(self.milestones)):
             raise ValueError(f"milestones must rise; got {list(self.milestones)}")
         return self

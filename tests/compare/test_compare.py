@@ -23,6 +23,12 @@ def test_seeds_of_one_recipe_are_one_group():
     assert got.tests == ()
 
 
+def test_an_interval_ends_at_100_percent():
+    (group,) = compare(seeds("a", [0.99, 0.999])).groups
+    assert group.interval[1] == 1.0
+    assert group.interval[0] < 0.99
+
+
 def test_a_single_run_has_no_spread():
     (group,) = compare(seeds("a", [0.9])).groups
     assert (group.n, group.std, group.interval) == (1, None, None)
@@ -53,6 +59,42 @@ def test_pareto_front_by_hand():
     assert compare(runs).pareto == ("big", "small", "few-macs")
 
 
+def timed(run, p50_ms, **changes):
+    facts = {"batch": 1, "threads": 1, "device": "cpu", "hardware": "EPYC", "backend": "torch", "version": "2.9.0+cpu"}
+    run.bench.update({"p50_ms": p50_ms, **facts, **changes})
+    return run
+
+
+def test_latency_counts_on_the_front_where_all_were_timed_alike():
+    quick, slow = (record(f"runs/{name}", name, accuracy) for name, accuracy in (("quick", 0.90), ("slow", 0.91)))
+    assert compare([quick, slow]).pareto == ("slow",)
+    got = compare([timed(quick, 0.5), slow])
+    assert (got.front, got.pareto) == (("params", "bytes", "macs"), ("slow",))
+    got = compare([quick, timed(slow, 0.7)])
+    assert (got.front[-1], got.pareto) == ("p50_ms", ("quick", "slow"))
+    assert got.groups[0].timed == "batch 1, 1 thread on EPYC, torch 2.9.0"
+    assert compare([quick, timed(slow, 0.7, threads=2)]).front == ("params", "bytes", "macs")
+    assert [group.disturbed for group in compare([quick, timed(slow, 0.7, disturbed=True)]).groups] == [False, True]
+
+
+def test_a_damaged_timing_is_said():
+    run = timed(record("runs/a"), 0.5)
+    del run.bench["threads"]
+    with pytest.raises(
+        ArtifactError, match=r"^runs/a/bench.json: no threads in it; `snug bench runs/a` writes it again$"
+    ):
+        compare([run])
+
+
+def test_the_split_may_be_chosen():
+    got = compare([record("runs/a", accuracy=0.9)], "val")
+    assert (got.split, got.groups[0].mean) == ("val", pytest.approx(0.899))
+    with pytest.raises(UsageError, match=r"^--split tets: must be test or val, did you mean 'test'\?$"):
+        compare([record("runs/a")], "tets")
+    with pytest.raises(UsageError, match=r"^runs/a: no score on val: leave it out, or choose another with --split$"):
+        compare([record("runs/a", val=None)], "val")
+
+
 def test_equal_groups_are_both_on_the_front():
     assert compare([record("runs/a", "a"), record("runs/b", "b")]).pareto == ("a", "b")
 
@@ -79,12 +121,64 @@ def test_verdict_not_settled():
 
 
 def test_verdict_of_single_seeds():
-    got = compare([*seeds("a", [0.90]), *seeds("b", [0.90])]).tests[0]
+    got = compare([*seeds("a", [0.90]), *seeds("b", [0.90], first=1)]).tests[0]
     assert got.seeds is None
-    assert got.verdict == (
+    assert got.verdict.startswith(
         "not settled: a and b are equal, with 1 and 1 seeds; train at least 2 of each. On the same images: "
-        "0 right by a alone, 0 by b alone: no clear difference between these two nets (exact McNemar test, p = 1.000)."
     )
+    assert got.verdict.endswith(" no clear difference between these two nets (exact McNemar test, p = 1.000).")
+
+
+def test_the_same_predictions_are_no_difference():
+    got = compare([*seeds("a", [0.90]), *seeds("b", [0.90])])
+    words = "no difference: a and b predict the same class for all 1,000 test images"
+    assert (got.tests[0].verdict, got.tests[0].identical, got.tests[0].difference) == (words, True, 0.0)
+    assert got.plain()["tests"][0]["verdict"] == words
+    several = compare([*seeds("a", [0.90, 0.91]), *seeds("b", [0.90, 0.91])]).tests[0]
+    assert several.verdict == words + ", in each of 2 seeds"
+
+
+def test_equal_accuracy_by_other_images_is_a_difference_that_is_not_settled():
+    got = compare([*seeds("a", [0.90, 0.91]), *seeds("b", [0.90, 0.91], first=2)]).tests[0]
+    assert not got.identical
+    assert got.verdict.startswith("not settled: a and b are equal")
+
+
+def test_a_run_and_its_copy_are_no_difference():
+    got = compare([record("runs/a"), record("runs/copy")])
+    assert [group.n for group in got.groups] == [1]
+    words = "no difference: runs/a and runs/copy predict the same class for all 1,000 test images"
+    assert [test.verdict for test in got.tests] == [words]
+    assert compare([record("runs/a"), record("runs/a")]).tests[0].verdict == words.replace("copy", "a")
+
+
+def test_a_seed_that_came_out_otherwise_is_said():
+    (got,) = compare([record("runs/a", seed=3), record("runs/b", accuracy=0.8, seed=3)]).tests
+    assert got.verdict.startswith("not the same: runs/a and runs/b, one recipe and seed 3: ")
+    assert got.difference == pytest.approx(-0.1)
+
+
+def test_p_values_of_several_pairs_are_adjusted():
+    runs = [*seeds("a", [0.80, 0.82, 0.81]), *seeds("b", [0.82, 0.825, 0.815]), *seeds("c", [0.90, 0.93, 0.91])]
+    tests = compare(runs).tests
+    raw = sorted(test.seeds.p for test in tests)
+    held = sorted(test.seeds.p_adjusted for test in tests)
+    assert held == pytest.approx([3 * raw[0], max(3 * raw[0], 2 * raw[1]), max(2 * raw[1], raw[2])])
+    assert all(test.seeds.pairs == test.images.pairs == 3 for test in tests)
+    assert ", by Holm over 3 pairs p = " in tests[0].verdict
+
+
+def test_what_only_one_pair_would_have_settled_is_not_settled_among_three():
+    """p is under 5 % alone; Holm doubles it, as another pair has a smaller one."""
+    a, b, c = [0.80, 0.81, 0.82], [0.8099, 0.8242, 0.8269], [0.80, 0.815, 0.817]
+    alone = compare([*seeds("a", a), *seeds("b", b)]).tests[0]
+    among = compare([*seeds("a", a), *seeds("b", b), *seeds("c", c)]).tests[0]
+    assert alone.seeds.p < 0.05
+    assert alone.is_settled
+    assert among.seeds.p == alone.seeds.p
+    assert not among.is_settled
+    assert among.verdict.startswith("not settled: b leads a by ")
+    assert among.seeds.more_seeds
 
 
 def test_runs_on_different_data_are_not_compared():
@@ -100,7 +194,8 @@ def test_val_where_a_run_has_no_test():
 def test_plain_and_back():
     got = compare([*seeds("a", [0.90, 0.92]), *seeds("b", [0.94])])
     plain = got.plain()
-    assert set(plain) == {"split", "runs", "groups", "pareto", "tests"}
+    assert set(plain) >= {"split", "runs", "groups", "pareto", "tests"}
+    assert (plain["groups"][1]["std"], plain["picked"]) == (None, None)
     assert Comparison.parse(plain) == got
 
 
@@ -113,7 +208,6 @@ def test_plain_and_back():
             UsageError,
             "runs/half: the run is not finished: finish it with `snug resume runs/half`",
         ),
-        ([record("runs/a"), record("runs/a")], UsageError, "runs/a: given twice: name each run once"),
         (
             [record("runs/a", test=None), record("runs/b", val=None)],
             UsageError,

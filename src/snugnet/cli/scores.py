@@ -1,0 +1,162 @@
+"""What `snug evaluate` prints of its answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from snugnet.cli.console import escape, out
+from snugnet.units import show_percent
+
+MOST_NAMED = 5  # pairs, mistakes and classes on one line
+WORDS = {"yes": "well calibrated", "nearly": "nearly calibrated", "no": "not calibrated"}
+DIRECTIONS = {
+    "overconfident": "it is overconfident",
+    "underconfident": "it is underconfident",
+    "mixed": "overconfident here and underconfident there",
+}
+
+
+def print_scores(result: dict[str, Any]) -> None:
+    for line in (accuracy_line(result), *view_lines(result), *gap_lines(result), *average_lines(result)):
+        say(line)
+    for line in calibration_lines(result):
+        say(line)
+    print_classes(result)
+    for line in mistake_lines(result):
+        say(line)
+    if found := result["corruption"]:
+        print_corruption(found, result)
+
+
+def say(line: str) -> None:
+    out.print(line, soft_wrap=True)
+
+
+def accuracy_line(result: dict[str, Any]) -> str:
+    low, high = result["accuracy_interval"]
+    return (
+        f"[bold]{result['split']} accuracy {show_percent(result['accuracy'])}[/] "
+        f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %, {of_images(result)}), "
+        f"top-5 {show_percent(result['top5'])}, loss {result['loss']:.4f}"
+    )
+
+
+def of_images(result: dict[str, Any]) -> str:
+    if result["images"] == result["images_in_split"]:
+        return f"{result['images']:,} images"
+    return f"{result['images']:,} of {result['images_in_split']:,} images, a fixed random sample"
+
+
+def view_lines(result: dict[str, Any]) -> list[str]:
+    tta = result["tta"]
+    if tta is None:
+        return []
+    share = f" at the least certain {100 * tta['least_certain']:g} %" if tta["least_certain"] < 1 else ""
+    return [
+        f"with {tta['name']}{share} ({tta['passes']:g} passes an image, the mean of {tta['mean_of']}); "
+        f"without it {show_percent(tta['accuracy_without'])}"
+    ]
+
+
+def gap_lines(result: dict[str, Any]) -> list[str]:
+    if result["gap"] is None:
+        return []
+    train, points = show_percent(result["train_accuracy"]), f"{100 * abs(result['gap']):.2f}"
+    side = "above" if result["gap"] >= 0 else "below"
+    return [
+        f"train accuracy {train} ({result['train_images']:,} images, not augmented): "
+        f"{points} points {side} {result['split']}{' without views' if result['tta'] else ''}"
+    ]
+
+
+def average_lines(result: dict[str, Any]) -> list[str]:
+    return [
+        f"macro precision {result['macro_precision']:.4f}, recall {result['macro_recall']:.4f}, "
+        f"F1 {result['macro_f1']:.4f}, balanced accuracy {show_percent(result['balanced_accuracy'])}"
+    ]
+
+
+def calibration_lines(result: dict[str, Any]) -> list[str]:
+    """The answer in words, the temperature, and where it is worst."""
+    found, accuracy = result["calibration"], show_percent(result["accuracy"])
+    error, luck = show_percent(result["ece"]), show_percent(found["ece_by_chance"])
+    verdict = WORDS[found["calibrated"]]
+    if found["calibrated"] == "yes":
+        verdict += f": an error of up to {luck} would be luck"
+    else:
+        verdict += f" ({DIRECTIONS[found['direction']]}): luck explains an error of up to {luck}"
+    lines = [
+        f"[bold]{verdict}[/]. Expected calibration error {error}; on average it is "
+        f"{show_percent(found['confidence'])} sure, and right in {accuracy}"
+    ]
+    if result["temperature"] is not None:
+        lines.append(
+            f"divided by a temperature of {result['temperature']:.3f}, fitted on {result['temperature_images']:,} val "
+            f"images: calibration error {show_percent(result['ece_scaled'])}, loss {result['loss_scaled']:.4f}"
+        )
+    if result["temperature_note"]:
+        lines.append(result["temperature_note"])
+    worst = found["worst_bin"]
+    lines.append(
+        f"worst calibrated: where it is {100 * worst['low']:.0f} to {100 * worst['high']:.0f} % sure "
+        f"({worst['images']:,} images) it is right in {show_percent(worst['accuracy'])}; "
+        f"by class: {', '.join(worst_classes(result['per_class']))}"
+    )
+    return lines
+
+
+def worst_classes(per_class: list[dict[str, Any]]) -> list[str]:
+    """The classes whose confidence lies furthest from their precision."""
+    ranked = sorted(per_class, key=lambda row: -abs(row["calibration_gap"]))[:3]
+    return [
+        f"{escape(row['class'])} ({show_percent(row['confidence'], 1)} sure, {show_percent(row['precision'], 1)} right)"
+        for row in ranked
+    ]
+
+
+def print_classes(result: dict[str, Any]) -> None:
+    table = Table(title="per class")
+    for column in ("class", "images", "recall", "precision", "F1", "confidence"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for row in result["per_class"]:
+        numbers = [f"{row[name]:.4f}" for name in ("recall", "precision", "f1", "confidence")]
+        table.add_row(escape(row["class"]), f"{row['support']:,}", *numbers)
+    out.print(table)
+
+
+def mistake_lines(result: dict[str, Any]) -> list[str]:
+    if not result["confused"]:
+        return ["no image is taken for another class"]
+    pairs = [
+        f"{escape(pair['true'])} for {escape(pair['predicted'])} {pair['images']:,} ({show_percent(pair['share'], 1)})"
+        for pair in result["confused"][:MOST_NAMED]
+    ]
+    mistakes = [
+        f"{escape(each['name'] or each['index'])} {escape(each['true'])} for {escape(each['predicted'])} "
+        f"{show_percent(each['probability'])}"
+        for each in result["mistakes"][:MOST_NAMED]
+    ]
+    return [f"most often taken: {', '.join(pairs)}", f"most confident mistakes, by image: {', '.join(mistakes)}"]
+
+
+def print_corruption(found: dict[str, Any], result: dict[str, Any]) -> None:
+    table = Table(title="accuracy of corrupted images, %")
+    table.add_column("corruption")
+    for column in ("1", "2", "3", "4", "5", "mean", "drop"):
+        table.add_column(column, justify="right")
+    family = None
+    for row in found["corruptions"]:
+        if row["family"] != family:
+            family = row["family"]
+            table.add_section()
+        numbers = [f"{100 * value:.2f}" for value in (*row["accuracy"], row["mean"])]
+        table.add_row(row["name"], *numbers, f"{100 * row['relative_drop']:.1f}")
+    out.print(table)
+    say(
+        f"[bold]corrupted {show_percent(found['mean'])}[/], clean {show_percent(found['clean'])}: "
+        f"a relative drop of {show_percent(found['relative_drop'], 1)} ({of_images(result)}, one look each)"
+    )
+    families = ", ".join(f"{name} {show_percent(mean)}" for name, mean in found["families"].items())
+    say(f"by family: {families}; mean over families {show_percent(found['mean_over_families'])}")

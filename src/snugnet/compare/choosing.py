@@ -1,0 +1,239 @@
+"""Requirements on what ships, and which of the groups that meet them it should be."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from snugnet import units
+from snugnet.compare.groups import Group, RunRow
+from snugnet.compare.pairs import PairTest
+from snugnet.config import Frozen
+from snugnet.errors import UsageError
+from snugnet.problems import nearest
+
+Operator = Literal["<=", ">=", "<", ">"]
+HOLDS: Mapping[str, Callable[[float, float], bool]] = {
+    "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
+}  # fmt: skip
+COSTS = ("params", "bytes", "macs", "p50_ms")
+ROUNDED = 1e-12  # what adding fractions leaves behind: a mean of 0.9 is 0.9
+_FORM = re.compile(r"\s*([A-Za-z0-9_]*)\s*(<=|>=|<|>|=+)\s*(.*?)\s*")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What may be required: its units, how a value of it is shown, and where it stands in a group."""
+
+    units: Mapping[str, float]
+    what: str
+    show: Callable[[float], str]
+    field: str = ""
+
+
+MEASURES: Mapping[str, Measure] = {
+    "accuracy": Measure(
+        {"": 1, "%": 0.01}, "an accuracy", lambda value: f"{100 * value:.4f}".rstrip("0").rstrip(".") + " %", "mean"
+    ),
+    "params": Measure(units.COUNT, "a count", "{:,.0f}".format),
+    "macs": Measure(units.COUNT, "a count", "{:,.0f}".format),
+    "bytes": Measure(units.BYTES, "a size", "{:,.0f} B".format),
+    "size_mb": Measure({"": 1}, "a size in tu24's MB", "{:.6f} MB".format),
+    "peak_activation_bytes": Measure(units.BYTES, "a size", "{:,.0f} B".format),
+    "p50_ms": Measure({"": 1, "ms": 1, "us": 1e-3, "s": 1e3}, "a latency in ms", "{:.4g} ms".format),
+    "seconds": Measure(units.SECONDS, "a duration", "{:,.1f} s".format),
+}
+
+
+class Requirement(Frozen):
+    """`text` as it was given, without spaces."""
+
+    measure: str
+    operator: Operator
+    limit: float
+    text: str
+
+    def holds(self, value: float) -> bool:
+        equal = abs(value - self.limit) <= ROUNDED * max(1.0, abs(self.limit))
+        return self.operator in ("<=", ">=") if equal else HOLDS[self.operator](value, self.limit)
+
+
+class Miss(Frozen):
+    """A group that does not meet a requirement. `by`: how far it is off, `share` of the limit."""
+
+    group: str
+    requirement: str
+    measured: float
+    by: float
+    share: float
+    words: str
+
+
+class Choice(Frozen):
+    """`fitting` groups meet all `requirements`. `run` is the seed of the picked one to ship, chosen on val.
+
+    `cheaper`: fitting groups that cost less than it, more in nothing, and whose accuracy is not known to be lower.
+    """
+
+    requirements: tuple[Requirement, ...]
+    fitting: tuple[str, ...]
+    misses: tuple[Miss, ...]
+    cheaper: tuple[str, ...] = ()
+    run: str | None = None
+    file: str | None = None
+    words: str = ""
+
+
+def parse_requirements(text: str) -> tuple[Requirement, ...]:
+    """As given: "p50_ms<1, bytes<550kB, accuracy>=0.9". A comma before a digit groups thousands. Raises UsageError."""
+    return tuple(parse_requirement(part) for part in re.split(r",(?!\d)", text))
+
+
+def parse_requirement(text: str) -> Requirement:
+    found = _FORM.fullmatch(text)
+    if found is None or found[2] not in HOLDS or not found[1]:
+        raise UsageError(f"--require {text.strip()!r}: must be MEASURE<VALUE, with <, <=, > or >=, as in bytes<550kB")
+    name, sign, value = found[1], found[2], found[3]
+    if name not in MEASURES:
+        hint = nearest(name, MEASURES) or f"; known are {', '.join(MEASURES)}"
+        raise UsageError(f"--require {text.strip()!r}: {name!r} is no measure{hint}")
+    try:
+        limit = units.parse(value, MEASURES[name].units, MEASURES[name].what)
+    except ValueError as error:
+        raise UsageError(f"--require {text.strip()!r}: {error}") from error
+    if name == "accuracy" and limit > 1:
+        raise UsageError(f"--require {text.strip()!r}: an accuracy is at most 1; for percent give {name}{sign}{value}%")
+    return Requirement.parse({"measure": name, "operator": sign, "limit": limit, "text": f"{name}{sign}{value}"})
+
+
+def value_of(group: Group, name: str, runs: Sequence[RunRow]) -> float:
+    """Raises UsageError where the group does not have it."""
+    value: float | None = getattr(group, MEASURES[name].field or name)
+    if value is not None:
+        return value
+    if group.kind == "file":
+        known = "a shipped file does not say it; give the run it came from"
+    elif name == "p50_ms":
+        own = next(run.path for run in runs if run.group == group.name)
+        known = f"time it first with `snug bench {own}`"
+    else:
+        known = "its runs are of an older version and do not say it; leave the requirement out"
+    raise UsageError(f"{group.name}: {name} is not known: {known}")
+
+
+def miss(group: Group, requirement: Requirement, value: float) -> Miss:
+    by, measure = abs(value - requirement.limit), MEASURES[requirement.measure]
+    above = requirement.operator in ("<=", "<")
+    side, must = ("over", "below") if above else ("under", "above")
+    exactly = f"which must be {must} {measure.show(requirement.limit)}"
+    off = f"{measure.show(by)} {side} {measure.show(requirement.limit)}"
+    if requirement.measure == "accuracy":
+        off = f"{100 * by:.3g} points {side} {measure.show(requirement.limit)}"
+    is_equal = by <= ROUNDED * max(1.0, abs(requirement.limit))
+    return Miss(
+        group=group.name,
+        requirement=requirement.text,
+        measured=value,
+        by=by,
+        share=by / requirement.limit if requirement.limit else by,
+        words=f"{requirement.measure} is {measure.show(value)}, {exactly if is_equal else off}",
+    )
+
+
+def misses(groups: Sequence[Group], required: Sequence[Requirement], runs: Sequence[RunRow]) -> tuple[Miss, ...]:
+    values = [(group, each, value_of(group, each.measure, runs)) for group in groups for each in required]
+    return tuple(miss(group, each, value) for group, each, value in values if not each.holds(value))
+
+
+def nearest_miss(found: Sequence[Miss]) -> list[Miss]:
+    """All that the group lacks whose worst shortfall is the smallest in proportion to its limit."""
+    worst: dict[str, float] = {}
+    for each in found:
+        worst[each.group] = max(worst.get(each.group, 0.0), each.share)
+    name = min(worst, key=lambda name: worst[name])
+    return [each for each in found if each.group == name]
+
+
+def choose(
+    groups: Sequence[Group],
+    runs: Sequence[RunRow],
+    tests: Sequence[PairTest],
+    required: Sequence[Requirement],
+    *,
+    pick: bool,
+) -> tuple[Choice, str | None]:
+    """Which groups meet all that is required, and the name of the one to ship. Raises UsageError."""
+    found = misses(groups, required, runs)
+    failing = {each.group for each in found}
+    fitting = [group for group in groups if group.name not in failing]
+    choice = Choice(requirements=tuple(required), fitting=tuple(g.name for g in fitting), misses=found)
+    if not pick or not fitting:
+        return choice, None
+    check_same_images(fitting, tests)
+    best = min(fitting, key=lambda group: (-group.mean, group.bytes, group.params, group.macs))
+    cheaper = [other for other in fitting if costs_less(other, best) and not is_worse(other, best, tests)]
+    words = f"{best.name}: the most accurate of {len(fitting)} that {'fit' if required else 'there are'}"
+    if best.n == 1 and any(group.n > 1 for group in fitting):
+        words += "; it is one net, and another seed of it may be worse"
+    if cheaper:
+        words += "; not known to be better than " + ", ".join(f"{each.name} ({saving(each, best)})" for each in cheaper)
+    run = to_ship(best, runs)
+    file = run if best.kind == "file" else f"{run}/model.safetensors"
+    update = {"cheaper": tuple(g.name for g in cheaper), "words": words, "run": run, "file": file}
+    return choice.model_copy(update=update), best.name
+
+
+def to_ship(group: Group, runs: Sequence[RunRow]) -> str:
+    """The run of a group with the best val accuracy; the first where that is not known of all."""
+    own = [run for run in runs if run.group == group.name]
+    judged = [run.val for run in own if run.val is not None]
+    return own[judged.index(max(judged)) if len(judged) == len(own) else 0].path
+
+
+def nothing_fits(choice: Choice, groups: int) -> str:
+    """What to say where no group meets all: the nearest one, and what it lacks."""
+    near = nearest_miss(choice.misses)
+    lacks = "; ".join(each.words for each in near)
+    wanted = ", ".join(each.text for each in choice.requirements)
+    return (
+        f"--require {wanted}: none of {groups} meets all; the nearest is {near[0].group}: {lacks}; "
+        "ask for less, or design a net to it with `snug design`"
+    )
+
+
+def check_same_images(groups: Sequence[Group], tests: Sequence[PairTest]) -> None:
+    names = {group.name for group in groups}
+    for test in tests:
+        if not test.same_data and {test.a, test.b} <= names:
+            raise UsageError(
+                f"--pick: {test.a} and {test.b} were scored on different images: compare runs on the same data"
+            )
+
+
+def costs(a: Group, b: Group) -> list[tuple[str, float, float]]:
+    """The costs that are known of both."""
+    both = [(name, getattr(a, name), getattr(b, name)) for name in COSTS]
+    return [
+        each
+        for each in both
+        if each[1] is not None and each[2] is not None and (each[0] != "p50_ms" or a.timed == b.timed)
+    ]
+
+
+def costs_less(a: Group, b: Group) -> bool:
+    """No more in any cost, less in one."""
+    pairs = costs(a, b)
+    return all(x <= y for _, x, y in pairs) and any(x < y for _, x, y in pairs)
+
+
+def saving(a: Group, b: Group) -> str:
+    parts = [f"{name} -{100 * (1 - x / y):.0f} %" for name, x, y in costs(a, b) if x < y]
+    return ", ".join(parts)
+
+
+def is_worse(other: Group, best: Group, tests: Sequence[PairTest]) -> bool:
+    """Whether the test between the two says that there is a difference; `best` has the higher mean."""
+    return any(test.is_settled for test in tests if {test.a, test.b} == {other.name, best.name})
