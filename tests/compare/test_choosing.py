@@ -113,7 +113,7 @@ def test_a_cheaper_one_that_may_be_as_good_is_said():
     got = chosen(runs)
     assert got.choice.cheaper == ("small",)
     assert got.choice.words == (
-        "large: the most accurate of 2 that there are; not known to be better than small (bytes -50 %)"
+        "large: the most accurate of 2 that there are; not known to be better than small (bytes -50.0 %)"
     )
 
 

@@ -13,7 +13,7 @@ from snugnet.compare.choosing import parse_requirements
 from snugnet.report import comparison, comparison_plots
 from snugnet.report.comparison import write_comparison
 from snugnet.report.comparison_plots import save_figures, staircase
-from snugnet.report.style import CSS
+from snugnet.report.style import CSS, axes
 
 
 def some(seeds=2, **changes):
@@ -155,3 +155,12 @@ def test_figures_as_pdf_and_png(tmp_path):
             with Image.open(path) as image:
                 assert image.format == "PNG"
                 assert min(image.size) > 200
+
+
+def test_ticks_that_would_read_alike_are_whole():
+    ax = axes()
+    for ticks, shown in (([551_600, 552_000], ["551,600", "552,000"]), ([1000, 2000], ["1k", "2k"])):
+        ax.set_xticks(ticks)
+        assert [
+            comparison_plots.tick(ax, value, lambda v: f"{v / 1e3:.0f}k" if v < 1e4 else "552k") for value in ticks
+        ] == shown

@@ -230,7 +230,7 @@ def costs_less(a: Group, b: Group) -> bool:
 
 
 def saving(a: Group, b: Group) -> str:
-    parts = [f"{name} -{100 * (1 - x / y):.0f} %" for name, x, y in costs(a, b) if x < y]
+    parts = [f"{name} -{100 * (1 - x / y):.1f} %" for name, x, y in costs(a, b) if x < y]
     return ", ".join(parts)
 
 

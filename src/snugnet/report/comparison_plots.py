@@ -29,6 +29,12 @@ SHOW: Mapping[str, tuple[str, Callable[[float], str]]] = {
 MEASURED = {"train_loss": "Training loss", "val_loss": "Validation loss", "val_accuracy": "Validation accuracy"}
 
 
+def tick(ax: Axes, value: float, show: Callable[[float], str]) -> str:
+    """Short, or whole where short ones would read alike."""
+    shown = [show(each) for each in ax.get_xticks()]
+    return show(value) if len(set(shown)) == len(shown) else f"{value:,.0f}"
+
+
 def comparison_plots(comparison: Comparison) -> Iterator[Plot]:
     """All pictures that the runs have the numbers for."""
     for name in comparison.front:
@@ -59,7 +65,7 @@ def pareto_plot(comparison: Comparison, name: str) -> Plot:
         draw_group(ax, group, spot, color, number, beaten=group.name not in comparison.pareto)
     ax.margins(x=0.1, y=0.12)
     ax.set(xlabel=what, ylabel=f"{comparison.split} accuracy")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(ax, value, show)))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5) if is_wide else MaxNLocator(4))
     percent_axis(ax.yaxis)
