@@ -202,6 +202,12 @@ def test_any_net_is_judged(finished: Path, digits: tuple[Tensor, Tensor]):
     assert [each["class"] for each in named["per_class"]] == list("abcdefghij")
 
 
+def test_a_temperature_fitted_on_what_is_judged_is_said_to_be(finished: Path):
+    said = snugnet.judge_net(artifact.read(finished / "model.safetensors").model, data="digits", split="val")
+    assert said["temperature_note"] == "fitted on the very images that are judged, which flatters it"
+    assert said["temperature"] == snugnet.evaluate_run(finished, "val")["temperature"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

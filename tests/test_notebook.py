@@ -37,8 +37,8 @@ def test_it_shows_what_it_promises():
         "finished",
     ):
         assert words in said
-    assert re.search(r"test accuracy (9\d|100)\.", said)
-    assert re.search(r"a linear classifier: (9\d|100)\.", said)
+    assert re.search(r"test accuracy (9\d|100)\.\d\d %", said)
+    assert re.search(r"a linear classifier: 9\d\.\d\d %", said)
 
 
 def test_nothing_in_it_is_of_one_machine():

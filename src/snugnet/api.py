@@ -205,14 +205,17 @@ def judge_net(
     config, constants = DataConfig(name=data), _normalization(normalize)
     found = splits.open_splits(config)
     held = judging.chosen(found, config, _split(split))
-    return judging.score_module(
+    document = judging.score_module(
         net,
         held.pixels,
         held.labels,
         names or found.info.classes,
         normalization=constants or found.normalization,
-        val=(found.val.pixels, found.val.labels) if split != "val" and len(found.val) else None,
+        val=(found.val.pixels, found.val.labels) if len(found.val) else None,
     )
+    if split == "val" and document["temperature"]:
+        document["temperature_note"] = judging.FLATTERED
+    return document
 
 
 def compare_runs(*compared: RunLike) -> Comparison:

@@ -32,6 +32,7 @@ Known = tuple[Tensor, Tensor] | None  # logits of val and its labels
 SAMPLE = 2_000  # of val, where every image costs several passes
 PROBE = 50  # images that stored predictions are held against
 MOST_MISTAKES = 10
+FLATTERED = "fitted on the very images that are judged, which flatters it"
 NO_GAP: dict[str, Any] = {"train_accuracy": None, "train_images": 0, "gap": None}
 TOLERANCE = 3.0  # spreads that one seed may lie below the expected mean
 LEAST_SPREAD = 0.003  # where none was measured: about one standard error of 10,000 images
@@ -74,7 +75,7 @@ def evaluate(
         known = of_val(net, found.val, tta, record)
     document = describe(seen.averaged, images, classes, known)
     if split == "val" and document["temperature"]:
-        document["temperature_note"] = "fitted on the very images that are judged, which flatters it"
+        document["temperature_note"] = FLATTERED
     plain = accuracy(seen.plain, images.labels)
     about: dict[str, Any] = {"split": split, "data": config.name, "images_in_split": len(whole), "tta": None}
     if tta:
