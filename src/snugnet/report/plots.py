@@ -100,7 +100,7 @@ def range_curve(points: Sequence[Point], suggestion: Suggestion | None, *, expon
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.legend()
+    ax.legend(loc="lower left")  # beneath a loss that falls to the right
     return Plot("lr_find", f"Training loss by learning rate: {words}", figure_of(ax))
 
 
