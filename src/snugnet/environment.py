@@ -58,8 +58,17 @@ def hardware(device: torch.device) -> str:
     """One line: "AMD EPYC, 2 threads, avx512_bf16" or the card's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    best = [flag for flag in _TELLING_FLAGS if flag in cpu_flags()]
-    return ", ".join([cpu_name(), f"{torch.get_num_threads()} threads", *best[-1:]])
+    return ", ".join([cpu_name(), f"{torch.get_num_threads()} threads", *best_flag()])
+
+
+def processor(device: torch.device) -> str:
+    """What computes, whatever the number of its threads: "AMD EPYC, avx512_bf16" or the card's name."""
+    return hardware(device) if device.type == "cuda" else ", ".join([cpu_name(), *best_flag()])
+
+
+def best_flag() -> list[str]:
+    """The flag of the CPU that tells most of its speed; none where none is known."""
+    return [flag for flag in _TELLING_FLAGS if flag in cpu_flags()][-1:]
 
 
 def command_line() -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from command import fails, snug
-from snugnet import runs
+from snugnet import pipeline, runs
+from snugnet.recipe import load
 from snugnet.report.ledger import read_ledger
 from snugnet.ship import bench
 from snugnet.ship.bench import Latency, Net, measure
@@ -68,6 +69,34 @@ def test_a_recorded_latency_is_the_line_of_the_run_again(finished: Path, elsewhe
     assert "median of 2 x 0.01 s" in after.latency
 
 
+def test_a_recipe_is_timed_before_it_is_trained(elsewhere: Path):
+    answer = snug(f"bench snugnet/digits {QUICK} --json")
+    assert answer.code == 0, answer.err
+    planned = snug("plan snugnet/digits --json").json
+    assert (answer.json["params"], answer.json["bytes"]) == (planned["params"], planned["bytes_fp32"])
+    assert (answer.json["what"], answer.json["test"]) == ("untrained weights", None)
+    assert answer.json["latency"].startswith("batch 1, 1 thread on ")
+    assert ", median of 2 x 0.01 s, untrained weights" in answer.json["latency"]
+    assert not (elsewhere / "bench.json").exists()
+
+
+def test_the_latency_of_a_recipe_stands_beside_its_last_recorded_run(finished: Path, elsewhere: Path):
+    ledger, recipe = elsewhere / "results" / "ledger.jsonl", "own.toml"
+    shutil.copy(finished / "recipe.toml", recipe)
+    words = f"{recipe}: --record adds to what a run of this recipe left in results/ledger.jsonl, and there is none; "
+    fails(snug(f"bench {recipe} {QUICK} --record"), 2, words + f"train it first: snug train {recipe} --record")
+    experiment, _ = pipeline.prepared(load(recipe).experiment)  # the run was made with other values
+    summary = runs.read(finished).summary | {"recipe_sha256": experiment.sha256}
+    for seed in (0, 1):
+        runs.record_in_ledger(ledger, summary | {"seed": seed})
+    runs.record_in_ledger(ledger, summary | {"recipe_sha256": "another"})
+    answer = snug(f"bench {recipe} {QUICK} --record --json")
+    assert answer.code == 0, answer.err
+    last = read_ledger(ledger)[-1]
+    assert (last.seed, last.recipe_sha256) == (1, summary["recipe_sha256"])
+    assert (last.p50_ms, last.latency) == (answer.json["p50_ms"], answer.json["latency"])
+
+
 def test_ctrl_c_keeps_what_was_recorded(finished: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch):
     def interrupted(net: Net, *values: Any) -> Latency:
         if (elsewhere / "results").exists():
@@ -121,7 +150,7 @@ def damage(run: Path) -> None:
         ("run", lambda run: (run / "summary.json").unlink(), 4, "run: is not finished; finish it with `snug resume "),
         ("run", lambda run: (run / "model.safetensors").unlink(), 4, "run/model.safetensors: no such file"),
         ("run", damage, 4, "run/model.safetensors: not a readable safetensors file ("),
-        ("run/recipe.toml", lambda run: None, 4, "run/recipe.toml: not a readable safetensors file ("),
+        ("run/metrics.csv", lambda run: None, 4, "run/metrics.csv: not a readable safetensors file ("),
         (
             "run/model.safetensors --record", lambda run: None, 2,
             "run/model.safetensors: --record needs a run directory, and this is a file; give the run it came from",

@@ -41,7 +41,7 @@ class Clock:
 
 
 def net(*ways: Way, **changes: Any) -> Net:
-    facts = Net(Path("a"), "torch", "2.15.0+cu132", "as it is", "cpu", "AMD EPYC", 4_000, 1_000, 0.9, ways)
+    facts = Net(Path("a"), "as it is", "torch", "2.15.0+cu132", "fp32", "cpu", "AMD EPYC", 4_000, 1_000, 0.9, ways)
     return dataclasses.replace(facts, **changes)
 
 

@@ -24,20 +24,27 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    paths: Annotated[list[Path], typer.Argument(metavar="RUN_OR_FILE...", help="Run directories or shipped files.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RUN_OR_FILE...", help="Run directories, shipped files or recipes.")
+    ],
     batch: Annotated[int, typer.Option(help="Images in an inference.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the CPU.")] = 1,
     windows: Annotated[int, typer.Option(help="Windows; the median of their medians counts.")] = 5,
     window_s: Annotated[float, typer.Option(help="Seconds that a window lasts at least.")] = 10.0,
     device: Device = "cpu",
     record: Annotated[
-        bool, typer.Option("--record", help="Add the run's line with its latency to results/ledger.jsonl.")
+        bool,
+        typer.Option(
+            "--record", help="Add the run's line with its latency to results/ledger.jsonl; of a recipe, its last run's."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Time shipped files on this machine: one image after the other, on one thread, by a stated protocol.
+    """Time nets on this machine: one image after the other, on one thread, by a stated protocol.
 
-    Several files give a list with --json, one gives a document. A run keeps its last timing of one image in bench.json,
+    A recipe is timed before it is trained: what the weights are makes no difference.
+
+    Several nets give a list with --json, one gives a document. A run keeps its last timing of one image in bench.json,
     for `snug compare`.
 
     Example: snug bench runs/a-001 runs/b-001 --windows 3 --window-s 2
@@ -81,11 +88,16 @@ def _protocol(**values: Any) -> Protocol:
 
 
 def _check_recordable(paths: list[Path], protocol: Protocol) -> None:
-    """The ledger holds what one image takes, and only a run knows what else stands in its line."""
+    """The ledger holds what one image takes, and only a run knows what else stands in its line; of a recipe, the run
+    that was recorded last."""
+    from snugnet.ship.bench import is_recipe, recorded
+
     if protocol.batch > 1:
         raise UsageError(f"bench: --record needs --batch 1, the latency of one image; got {protocol.batch}")
     for path in paths:
-        if path.is_file():
+        if is_recipe(path):
+            recorded(LEDGER, path)
+        elif path.is_file():
             raise UsageError(f"{path}: --record needs a run directory, and this is a file; give the run it came from")
 
 
@@ -134,7 +146,7 @@ def _words(found: list[Latency]) -> list[str]:
     which = ", ".join(f"{way} ({', '.join(paths)})" if len(ways) > 1 else way for way, paths in ways.items())
     return [
         f"{first.words} after {first.protocol.warmup_s:g} s of warm-up; p90 and p99 of all single inferences",
-        first.net.how,
+        *(f"{what}, {first.net.how}" for what in dict.fromkeys(each.net.what for each in found)),
         f"memory layout, the faster of two in the warm-up: {which}",
         "the batch lies ready: reading, decoding and normalising images is not timed",
     ]

@@ -1,4 +1,4 @@
-"""How long a shipped net takes on this machine, by a stated protocol; docs/bench.md says it all.
+"""How long a net takes on this machine, by a stated protocol; docs/bench.md says it all.
 
 A backend turns a file into a `Net`; everything after that is the same for each. torch is the only one.
 """
@@ -6,6 +6,7 @@ A backend turns a file into a `Net`; everything after that is the same for each.
 from __future__ import annotations
 
 import copy
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,14 +18,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snugnet import artifact, budget, environment, runs
+from snugnet import artifact, budget, environment, pipeline, recipe, runs
 from snugnet.artifact import Card, Shipped
 from snugnet.config import Frozen
 from snugnet.device import available_bytes, threads
-from snugnet.errors import OutOfMemory
+from snugnet.errors import OutOfMemory, UsageError
+from snugnet.models import resnet
 from snugnet.units import show_bytes
 
 LAYOUTS = {"channels-first": torch.contiguous_format, "channels-last": torch.channels_last}
+READ_BACK, UNTRAINED = "the shipped file as read back", "untrained weights"
 DISTURBED = 1.25  # p90 over the fastest window: beyond this other work ran beside; quiet, it is about 1.1
 
 Positive = Annotated[float, Field(gt=0)]
@@ -51,9 +54,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Net:
-    """A file that is ready to be timed. Of its ways the fastest counts."""
+    """What is ready to be timed. Of its ways the fastest counts."""
 
-    path: Path  # as the user gave it: a run or a file
+    path: Path  # as the user gave it: a run, a file or a recipe
+    what: str  # READ_BACK or UNTRAINED
     backend: str
     version: str
     how: str  # in words
@@ -110,11 +114,12 @@ class Latency:
     @property
     def text(self) -> str:
         """What stands beside the number in the ledger."""
-        return self.words + (", other work beside it" if self.is_disturbed else "")
+        weights = f", {UNTRAINED}" if self.net.what == UNTRAINED else ""
+        return self.words + weights + (", other work beside it" if self.is_disturbed else "")
 
     def plain(self) -> dict[str, Any]:
         names = ("p50_ms", "p90_ms", "p99_ms", "images_per_second", "windows_ms", "inferences", "way", "ways_ms")
-        of_net = ("backend", "version", "how", "device", "hardware", "params", "test")
+        of_net = ("backend", "version", "what", "how", "device", "hardware", "params", "test")
         return {
             "path": str(self.net.path),
             **{name: getattr(self, name) for name in names},
@@ -126,17 +131,35 @@ class Latency:
         }
 
 
-def opened(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The shipped file of a run and its summary; a file as it is, without one. Raises ArtifactError."""
+def is_recipe(path: Path) -> bool:
+    """Whether a recipe is meant by a path: a built-in name, or a TOML file."""
+    return not path.is_dir() and (path.suffix == ".toml" or path.as_posix() in recipe.builtin_names())
+
+
+def opened(path: Path) -> tuple[Shipped, str, float | None]:
+    """The net of a run, a file or a recipe, what it is, and its accuracy on test where a run says it.
+
+    Raises ArtifactError, RecipeError.
+    """
+    if is_recipe(path):
+        return untrained(path), UNTRAINED, None
     if not path.is_dir():
-        return path, {}
-    return path / "model.safetensors", runs.read_finished(path).summary
+        return artifact.read(path), READ_BACK, None
+    summary = runs.read_finished(path).summary
+    return artifact.read(path / "model.safetensors"), READ_BACK, summary["test"]
+
+
+def untrained(path: Path) -> Shipped:
+    """The net of a recipe as it would ship, with weights that no training has seen. Raises RecipeError."""
+    card = pipeline.planned_card(recipe.load(path.as_posix()).experiment)
+    torch.manual_seed(0)
+    model = resnet.build(card.model).eval().requires_grad_(False)
+    return Shipped(path, artifact.predict_bytes(card), card, model)
 
 
 def torch_net(path: Path, protocol: Protocol, where: torch.device) -> Net:
-    """The net of a run or a file, read back, in both memory layouts. Raises ArtifactError, OutOfMemory."""
-    file, summary = opened(path)
-    shipped = artifact.read(file)
+    """The net of a run, a file or a recipe, in both memory layouts. Raises ArtifactError, OutOfMemory, RecipeError."""
+    shipped, what, test = opened(path)
     check_memory(path, shipped.card, protocol.batch, where)
     spec = shipped.card.model
     shape = (protocol.batch, spec.in_channels, spec.image_size, spec.image_size)
@@ -145,12 +168,13 @@ def torch_net(path: Path, protocol: Protocol, where: torch.device) -> Net:
         path=path,
         backend="torch",
         version=environment.torch_version(),
-        how="the shipped file as read back, fp32, layer by layer: nothing is folded, fused or compiled",
+        what=what,
+        how="fp32, layer by layer: nothing is folded, fused or compiled",
         device=str(where),
-        hardware=environment.hardware(where) if where.type == "cuda" else environment.cpu_name(),
+        hardware=environment.processor(where),
         size_bytes=shipped.size_bytes,
         params=shipped.params,
-        test=summary["test"] if summary else None,
+        test=test,
         ways=tuple(torch_way(name, shipped, noise.to(where)) for name in LAYOUTS),
     )
 
@@ -233,10 +257,27 @@ def milliseconds(seconds: float) -> float:
 
 
 def record_in(ledger: Path, latency: Latency) -> None:
-    """Adds the line of the timed run again, with its latency. Raises ArtifactError, StorageError."""
-    file, summary = opened(latency.net.path)
-    size_mb = budget.measure(artifact.read(file).card, "size_mb")
+    """Adds the line of the timed run again, with its latency; of a recipe, that of its run recorded last.
+
+    Raises ArtifactError, RecipeError, StorageError; UsageError where no run of the recipe is recorded.
+    """
+    path = latency.net.path
+    summary = recorded(ledger, path) if is_recipe(path) else runs.read_finished(path).summary
+    size_mb = budget.measure(opened(path)[0].card, "size_mb")
     runs.record_in_ledger(ledger, {**summary, "size_mb": size_mb, "p50_ms": latency.p50_ms, "latency": latency.text})
+
+
+def recorded(ledger: Path, path: Path) -> dict[str, Any]:
+    """The last line of the ledger that a run of this very recipe left. Raises UsageError."""
+    wanted = pipeline.prepared(recipe.load(path.as_posix()).experiment)[0].sha256
+    lines = ledger.read_text(encoding="utf-8").splitlines() if ledger.is_file() else []
+    found = [entry for entry in map(json.loads, lines) if entry["recipe_sha256"] == wanted]
+    if not found:
+        raise UsageError(
+            f"{path}: --record adds to what a run of this recipe left in {ledger}, and there is none; "
+            f"train it first: snug train {path} --record"
+        )
+    return dict(found[-1])
 
 
 def keep(latency: Latency) -> None:
