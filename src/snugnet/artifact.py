@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,31 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from snugnet import files
+from snugnet.compress import integer, packing
+from snugnet.compress.config import Quantization
+from snugnet.compress.graph import structure
+from snugnet.compress.packing import pack
+from snugnet.compress.quantize import Quantized
 from snugnet.config import Frozen
 from snugnet.data.config import Normalization
 from snugnet.errors import ArtifactError, RecipeError
-from snugnet.models.resnet import ResNet, build_meta
+from snugnet.models.resnet import build_meta
 from snugnet.models.spec import ModelSpec
 
-FORMAT = 1
+FORMAT, QUANTIZED = 1, 2  # the second since files may hold other numbers than float32
+DTYPES = {"F32": torch.float32, "I32": torch.int32, "F16": torch.float16, "I8": torch.int8, "U8": torch.uint8}
 _COUNTER = "num_batches_tracked"
 _KEY = "snugnet"  # one entry only: safetensors keeps several in no fixed order
 
 
 class Card(Frozen):
-    """What a shipped net is: its specification, its classes in the order of the logits, its input normalisation."""
+    """What a shipped net is: its specification, its classes in the order of the logits, its input normalisation, and
+    how its numbers are kept where they are not float32."""
 
     model: ModelSpec
     classes: tuple[str, ...]
     normalization: Normalization
+    quantization: Quantization | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Card:
@@ -49,12 +58,14 @@ class Card(Frozen):
     def text(self) -> str:
         """The card as one line of JSON, its floating-point constants at a fixed width."""
         fixed = {name: [f"{value:+.6f}" for value in values] for name, values in self.normalization}
-        body = {
-            "format": FORMAT,
+        body: dict[str, Any] = {
+            "format": QUANTIZED if self.quantization else FORMAT,
             "model": self.model.plain(exclude_defaults=True),
             "classes": self.classes,
             "normalization": fixed,
         }
+        if self.quantization:
+            body["quantization"] = self.quantization.plain(exclude_defaults=True)
         return json.dumps(body, separators=(",", ":"), ensure_ascii=True)
 
 
@@ -65,11 +76,12 @@ class Shipped:
     path: Path
     size_bytes: int
     card: Card
-    model: ResNet
+    model: nn.Module
 
     @cached_property
     def params(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        """Of the net as its specification has it, whatever its file has folded."""
+        return sum(parameter.numel() for parameter in build_meta(self.card.model).parameters())
 
 
 def shipped_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -77,24 +89,40 @@ def shipped_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if not name.endswith(_COUNTER)}
 
 
-def encode(card: Card, model: nn.Module) -> bytes:
-    """The file's bytes: a function of card and weights alone."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in shipped_tensors(model).items()}
+def encode(card: Card, model: nn.Module | Quantized) -> bytes:
+    """The file's bytes: a function of card and weights alone. A net comes quantised as its card says, but for float16,
+    which is made here."""
+    if isinstance(model, Quantized):
+        return save(pack(model), {_KEY: card.text()})
+    kind = torch.float16 if card.quantization else torch.float32
+    tensors = {name: value.detach().cpu().to(kind).contiguous() for name, value in shipped_tensors(model).items()}
     return save(tensors, {_KEY: card.text()})
 
 
+def layout(card: Card) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Type and shape of each tensor that the file of a card holds. Raises RecipeError of a user's own block."""
+    if card.quantization and card.quantization.weights != "float16":
+        flat = packing.layout(structure(card.model), card.quantization)
+        return {name: (kind, (length,)) for name, (kind, length) in flat.items()}
+    kind = torch.float16 if card.quantization else torch.float32
+    tensors = shipped_tensors(build_meta(card.model))
+    return {name: (kind, tuple(value.shape)) for name, value in tensors.items()}
+
+
 def predict_bytes(card: Card) -> int:
-    """The exact size of the fp32 file, before there are any weights, and without memory for them."""
+    """The exact size of the file, before there are any weights, and without memory for them."""
     header: dict[str, Any] = {"__metadata__": {_KEY: card.text()}}
     end = 0
-    for name, value in sorted(shipped_tensors(build_meta(card.model)).items()):
-        start, end = end, end + 4 * value.numel()
-        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [start, end]}
+    names = {kind: name for name, kind in DTYPES.items()}
+    order = list(names)  # of a safetensors file: by type, then by name
+    for name, (kind, shape) in sorted(layout(card).items(), key=lambda each: (order.index(each[1][0]), each[0])):
+        start, end = end, end + kind.itemsize * prod(shape)
+        header[name] = {"dtype": names[kind], "shape": list(shape), "data_offsets": [start, end]}
     text = len(json.dumps(header, separators=(",", ":")))
     return 8 + -(-text // 8) * 8 + end  # the header's length, the header in whole words, the weights
 
 
-def write(path: Path, card: Card, model: nn.Module) -> int:
+def write(path: Path, card: Card, model: nn.Module | Quantized) -> int:
     """Writes the shipped file; returns its size by stat(). Raises StorageError."""
     return files.write_bytes(path, encode(card, model))
 
@@ -113,19 +141,26 @@ def read(path: Path) -> Shipped:
         raise ArtifactError(f"{path}: holds weights but no snugnet card; give a file that `snug train` wrote")
     card = _card(path, text)
     try:
-        model = build_meta(card.model)
+        expected = layout(card)
     except RecipeError as error:  # of a user's own block
         raise ArtifactError(f"{path}: {error}") from error
-    _check_tensors(path, shipped_tensors(model), tensors)
-    model = model.to_empty(device="cpu")
-    model.load_state_dict(tensors | {name: torch.tensor(0) for name in model.state_dict() if name.endswith(_COUNTER)})
-    return Shipped(path, path.stat().st_size, card, model.eval().requires_grad_(False))
+    _check_tensors(path, expected, tensors)
+    return Shipped(path, path.stat().st_size, card, _built(card, tensors).eval().requires_grad_(False))
+
+
+def _built(card: Card, tensors: dict[str, Tensor]) -> nn.Module:
+    if card.quantization and card.quantization.weights != "float16":
+        return integer.module(packing.unpack(structure(card.model), card.quantization, tensors))
+    model = build_meta(card.model).to_empty(device="cpu")
+    counters = {name: torch.tensor(0) for name in model.state_dict() if name.endswith(_COUNTER)}
+    model.load_state_dict({name: value.float() for name, value in tensors.items()} | counters)
+    return model
 
 
 def _card(path: Path, text: str) -> Card:
     try:
         body = json.loads(text)
-        if body.pop("format") != FORMAT:
+        if body.pop("format") != (QUANTIZED if "quantization" in body else FORMAT):
             raise ValueError("another format version")
         body["normalization"] = {name: [float(x) for x in values] for name, values in body["normalization"].items()}
         return Card.parse(body)
@@ -134,13 +169,15 @@ def _card(path: Path, text: str) -> Card:
         raise ArtifactError(f"{path}: its card cannot be read ({reason}); it needs format {FORMAT}") from error
 
 
-def _check_tensors(path: Path, expected: dict[str, Tensor], seen: dict[str, Tensor]) -> None:
+def _check_tensors(
+    path: Path, expected: dict[str, tuple[torch.dtype, tuple[int, ...]]], seen: dict[str, Tensor]
+) -> None:
     problems = [f"{name} is missing" for name in expected.keys() - seen.keys()]
     problems += [f"{name} is unknown" for name in seen.keys() - expected.keys()]
     problems += [
-        f"{name} is {tuple(seen[name].shape)} {seen[name].dtype}, not {tuple(value.shape)} {value.dtype}"
-        for name, value in expected.items()
-        if name in seen and (seen[name].shape != value.shape or seen[name].dtype != value.dtype)
+        f"{name} is {tuple(seen[name].shape)} {seen[name].dtype}, not {shape} {kind}"
+        for name, (kind, shape) in expected.items()
+        if name in seen and (seen[name].shape != shape or seen[name].dtype != kind)
     ]
     if problems:
         shown = "; ".join(sorted(problems)[:3])

@@ -14,8 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from snugnet import artifact, units
 from snugnet.artifact import Card
+from snugnet.compress.config import Quantization
 from snugnet.config import Frozen
-from snugnet.errors import OverBudget
+from snugnet.errors import OverBudget, RecipeError
 from snugnet.models.resnet import ResNet, build_meta
 from snugnet.models.spec import ModelSpec
 from snugnet.problems import nearest
@@ -42,14 +43,11 @@ class Cost:
     params: int
     macs: int
     size_mb: float  # tu24's: parameters and buffers, in MiB
-    bytes_fp32: int  # of the shipped file, exactly
-    bytes_int8: int  # of an int8 file: one byte a weight; see docs/budget.md
+    bytes: int  # of the shipped file, exactly
+    bytes_fp32: int  # were it kept in float32
+    bytes_int8: int | None  # in int8; None where a user's own block cannot be folded
     peak_activation_bytes: int
     layers: tuple[Layer, ...]
-
-    @property
-    def bytes(self) -> int:
-        return self.bytes_fp32
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -102,8 +100,9 @@ def price(card: Card) -> Cost:
         params=count_params(model),
         macs=sum(layer.macs for layer in layers),
         size_mb=_size_mb(model),
-        bytes_fp32=artifact.predict_bytes(card),
-        bytes_int8=_bytes_int8(model, card),
+        bytes=artifact.predict_bytes(card),
+        bytes_fp32=artifact.predict_bytes(card.model_copy(update={"quantization": None})),
+        bytes_int8=_bytes_int8(card),
         peak_activation_bytes=peak,
         layers=tuple(layers),
     )
@@ -127,14 +126,11 @@ def _size_mb(model: nn.Module) -> float:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20
 
 
-def _bytes_int8(model: nn.Module, card: Card) -> int:
-    """Weights of convolutions and linear layers at one byte; an fp32 scale and bias for each output channel, batch
-    norms folded into them; and the header."""
-    counted = [module for module in model.modules() if isinstance(module, COUNTED)]
-    weights = sum(module.weight.numel() for module in counted)
-    channels = sum(module.weight.shape[0] for module in counted)
-    header = artifact.predict_bytes(card) - 4 * sum(t.numel() for t in artifact.shipped_tensors(model).values())
-    return weights + 8 * channels + header
+def _bytes_int8(card: Card) -> int | None:
+    try:
+        return artifact.predict_bytes(card.model_copy(update={"quantization": Quantization()}))
+    except RecipeError:
+        return None
 
 
 def _macs(module: nn.Module, output: Tensor) -> int:

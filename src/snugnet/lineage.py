@@ -63,6 +63,11 @@ def find(experiment: Experiment) -> Found | None:
     place = _located(given, experiment.seed)
     record = None if place.is_file() else runs.read_finished(place)
     shipped = artifact.read(place if record is None else place / "model.safetensors")
+    if (kept := shipped.card.quantization) and kept.weights != "float16":
+        raise RecipeError(
+            f"train.init_from: {shipped.path}: must hold weights that can be trained, but they are {kept.weights}; "
+            "name the run that it was made from"
+        )
     _check_fits(shipped, experiment.model)
     parent = Parent(
         path=shipped.path.as_posix(),

@@ -15,6 +15,9 @@ from torch import nn
 from snugnet import artifact, budget, device, environment, lineage, memory, parallel
 from snugnet.artifact import Card, Shipped
 from snugnet.budget import Budget
+from snugnet.compress.graph import folded, structure
+from snugnet.compress.quantize import Quantized, quantized
+from snugnet.compress.training import Rounded, blank
 from snugnet.data import augment, download, sources, splits
 from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.images import DataInfo, Images
@@ -96,7 +99,8 @@ def planned_card(experiment: Experiment, *, force: bool = False) -> Card:
     constants = fitted.data.normalize
     if not isinstance(constants, Normalization):
         constants = Normalization(mean=(0.0,) * info.channels, std=(1.0,) * info.channels)
-    return Card(model=fitted.model, classes=info.classes, normalization=constants)
+    kept = experiment.quantize.shipped if experiment.quantize else None
+    return Card(model=fitted.model, classes=info.classes, normalization=constants, quantization=kept)
 
 
 def start(recipe: Recipe, path: Path, controls: Controls, *, force: bool = False) -> dict[str, Any]:
@@ -238,7 +242,7 @@ def learning(
     """The training from `state` on."""
     loader, val = loaders(experiment, data, compute.device, controls.processes)
     # A state holds all weights: what the net began with is not asked for again.
-    model = resnet.build(experiment.model) if state else initial_model(experiment, data)
+    model = blank_model(experiment) if state else initial_model(experiment, data)
     return loop.fit(model, loader, val, experiment.train, compute, state, controls.processes)
 
 
@@ -250,14 +254,28 @@ def interrupted(reason: str, step: Step, run: Run, controls: Controls) -> Interr
     )
 
 
-def initial_model(experiment: Experiment, data: Splits) -> resnet.ResNet:
-    """The net that a training begins with: its parent's weights, frozen filters as well, before any of its own."""
+def blank_model(experiment: Experiment) -> nn.Module:
+    """What the weights of a training are loaded into."""
+    if experiment.quantize and experiment.quantize.train:
+        return blank(structure(experiment.model), experiment.quantize)
+    return resnet.build(experiment.model)
+
+
+def initial_model(experiment: Experiment, data: Splits) -> nn.Module:
+    """The net that a training begins with: its parent's weights, frozen filters as well, before any of its own; folded,
+    where it learns in rounded numbers."""
     torch.manual_seed(derived_seed(experiment.seed, "init"))
     model = resnet.build(experiment.model)
     if experiment.parent:
         model.load_state_dict(lineage.read(experiment.parent).model.state_dict())
     elif experiment.model.whitens:
-        whitening.whiten(model.get_submodule("stem.conv"), normalized_sample(data))
+        whitening.whiten(model.get_submodule("stem.conv"), torch.cat(list(sample(data, WHITENING_IMAGES))))
+    if experiment.quantize and experiment.quantize.train:
+        graph = structure(experiment.model)
+        weights = folded(graph, model.state_dict())
+        return Rounded(
+            quantized(graph, weights, sample(data, experiment.quantize.images), experiment.quantize), weights
+        )
     return model
 
 
@@ -335,23 +353,37 @@ def as_many(count: int, images: Images) -> int:
     return max(1, min(count, count * EVAL_SIDE**2 // images.pixels.shape[2] ** 2))
 
 
-def normalized_sample(data: Splits) -> torch.Tensor:
-    """The first training images in their order by content: a fixed random sample."""
-    cpu = torch.device("cpu")
-    sample = data.train.select(torch.arange(min(as_many(WHITENING_IMAGES, data.train), len(data.train))))
-    return next(iter(EvalLoader(sample, data.normalization, batch_size=len(sample), device=cpu)))
+def sample(data: Splits, count: int) -> Iterator[torch.Tensor]:
+    """Normalised batches of the first training images in their order by content, a fixed random sample: `count` of
+    32x32 pixels, and fewer of larger ones."""
+    rows = torch.arange(min(as_many(count, data.train), len(data.train)))
+    return iter(eval_loader(data.train.select(rows), data.normalization, torch.device("cpu")))
 
 
 def ship(run: Run, data: Splits, state: loop.State) -> tuple[Shipped, str]:
     """Writes the weights of a checkpoint as the artifact, holds the file to the budget, and reads it again."""
     experiment = run.experiment
     weights, which = loop.shipped_weights(state)
-    model = resnet.build_meta(experiment.model).to_empty(device="cpu")
+    model = blank_model(experiment)
     model.load_state_dict(weights)
-    shipped_card = Card(model=experiment.model, classes=data.info.classes, normalization=data.normalization)
-    size = artifact.write(run.artifact, shipped_card, model)
+    kept = experiment.quantize.shipped if experiment.quantize else None
+    shipped_card = Card(
+        model=experiment.model, classes=data.info.classes, normalization=data.normalization, quantization=kept
+    )
+    size = artifact.write(run.artifact, shipped_card, as_shipped(model, experiment, data))
     budget.check_bytes(size, experiment.budget)
     return artifact.read(run.artifact), which
+
+
+def as_shipped(model: nn.Module, experiment: Experiment, data: Splits) -> nn.Module | Quantized:
+    """The trained net in the numbers that its file keeps."""
+    if isinstance(model, Rounded):
+        return model.quantized()
+    config = experiment.quantize
+    if config is None or config.weights == "float16":
+        return model
+    graph = structure(experiment.model)
+    return quantized(graph, folded(graph, model.state_dict()), sample(data, config.images), config)
 
 
 def held_out(data: Splits, config: DataConfig) -> dict[str, Images]:

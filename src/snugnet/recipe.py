@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from snugnet import foreign, problems, toml_lines
 from snugnet.budget import Budget
+from snugnet.compress.config import QuantizeConfig
 from snugnet.config import Frozen
 from snugnet.data.config import DataConfig
 from snugnet.errors import RecipeError
@@ -76,10 +77,17 @@ class Experiment(Frozen):
     data: DataConfig = DataConfig()
     train: TrainConfig
     budget: Budget = Budget()
+    quantize: QuantizeConfig | None = None  # how the net ships; None: in float32
     tta: TtaConfig | None = None  # the test split is judged this way as well
     published: Published | None = None
     expect: Expect | None = None
     parent: Parent | None = None
+
+    @model_validator(mode="after")
+    def _rounds_what_is_learned(self) -> Self:
+        if self.quantize and self.quantize.train and self.train.init_from is None:
+            raise ValueError("quantize.train goes on from a trained net; give train.init_from, the run that has it")
+        return self
 
     @property
     def foreign_code(self) -> list[str]:
@@ -97,6 +105,8 @@ class Experiment(Frozen):
         held = {"memory"} if self.data.memory == "ram" else None  # "auto" is that or "map", decided before training
         shaping = (self.model.plain(exclude_defaults=True), self.data.plain(exclude_defaults=True, exclude=held))
         parts = [*shaping, self.train.plain(exclude_defaults=True, exclude={"log_every", "init_from"})]
+        if self.quantize:
+            parts.append({"quantize": self.quantize.plain(exclude_defaults=True)})
         if begins_with := self._begins_with:
             parts.append({"begins_with": begins_with})
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,257 @@
+"""A net as a list of operations, batch norms folded away: what quantising, exporting and planning memory work on.
+
+`structure` follows one image through the net of a specification (torch.fx, on the meta device, so no weight is there);
+`folded` gives the weights of its operations from the tensors of a trained net.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+from snugnet.errors import RecipeError
+from snugnet.models.layers import DropPath, StridedPointwise
+from snugnet.models.resnet import build_meta
+from snugnet.models.spec import ModelSpec
+
+Kind = Literal["input", "conv", "linear", "add", "mul", "cat", "max_pool", "avg_pool", "flatten", "map"]
+Weights = dict[str, tuple[Tensor, Tensor]]  # of a node with a layer: (O, I / groups, K, K) or (O, I), and bias (O,)
+Function = Callable[[Tensor], Tensor]
+
+SILENT = (nn.Identity, nn.Dropout, DropPath)
+NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
+BLUNT = {"relu": (0.0, None), "relu6": (0.0, 6.0)}  # functions that only cut: an operation can do so as it ends
+OPERATORS: dict[Any, Kind] = {operator.add: "add", operator.mul: "mul", torch.add: "add", torch.mul: "mul"}
+FUNCTIONS: dict[str, tuple[Any, ...]] = {
+    "relu": (nn.ReLU, torch.relu, nn.functional.relu),
+    "relu6": (nn.ReLU6,),
+    "gelu": (nn.GELU,),
+    "silu": (nn.SiLU,),
+    "hardswish": (nn.Hardswish,),
+    "leaky_relu": (nn.LeakyReLU,),
+    "elu": (nn.ELU,),
+    "selu": (nn.SELU,),
+    "mish": (nn.Mish,),
+    "tanh": (nn.Tanh, torch.tanh),
+    "softplus": (nn.Softplus,),
+    "sigmoid": (nn.Sigmoid, torch.sigmoid),
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Where a node's weights stand among a net's tensors. Without a convolution the norm alone scales each channel."""
+
+    conv: str | None
+    norm: str | None = None
+    eps: float = 0.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation and the value it makes, of `shape` (C, H, W) or (C,) for each image."""
+
+    name: str
+    kind: Kind
+    inputs: tuple[str, ...]
+    shape: tuple[int, ...]
+    layer: Layer | None = None
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    function: str = ""  # of a map, else what cuts the result: "relu", "relu6" or ""
+    apply: Function | None = field(default=None, compare=False)  # the same as a torch function, of a map
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in an order in which they can run; the last gives the logits."""
+
+    nodes: tuple[Node, ...]
+
+    def readers(self) -> dict[str, list[Node]]:
+        found: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for name in node.inputs:
+                found[name].append(node)
+        return found
+
+    @property
+    def layers(self) -> list[Node]:
+        """Those that have weights, in order."""
+        return [node for node in self.nodes if node.layer is not None]
+
+    def node(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+    def weight_shape(self, node: Node) -> tuple[int, ...]:
+        """(O, I / groups, K, K) of a convolution, (O, I) of a linear layer."""
+        channels = self.node(node.inputs[0]).shape[0]
+        if node.kind == "linear":
+            return node.shape[0], channels
+        return node.shape[0], channels // node.groups, node.kernel, node.kernel
+
+
+@lru_cache(maxsize=16)
+def structure(spec: ModelSpec) -> Graph:
+    """The operations of a net in evaluation. Raises RecipeError for a user's own block that does what is not known."""
+    model = build_meta(spec).eval()
+    traced = fx.GraphModule(model, _Tracer().trace(model))
+    image = torch.empty(1, spec.in_channels, spec.image_size, spec.image_size, device="meta")
+    ShapeProp(traced).propagate(image)  # type: ignore[no-untyped-call]
+    nodes: dict[str, Node] = {}
+    same: dict[str, str] = {}  # values that stand for another
+    for each in traced.graph.nodes:
+        if each.op == "output":
+            continue
+        made = _node(each, model, tuple(same.get(other.name, other.name) for other in each.all_input_nodes))
+        if made is None:
+            same[each.name] = same.get(each.args[0].name, each.args[0].name)
+        else:
+            nodes[made.name] = made
+    return _cut(_fold(Graph(tuple(nodes.values()))))
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, (StridedPointwise, DropPath)) or super().is_leaf_module(module, name)
+
+
+def _node(each: fx.Node, model: nn.Module, inputs: tuple[str, ...]) -> Node | None:
+    """The operation of a traced node; None where it changes nothing."""
+    shape = tuple(each.meta["tensor_meta"].shape[1:])
+    if each.op == "placeholder":
+        return Node(each.name, "input", (), shape)
+    if each.op == "call_module":
+        return _of_module(str(each.target), model.get_submodule(str(each.target)), each.name, inputs, shape)
+    if each.target in OPERATORS and len(inputs) == 2:
+        return Node(each.name, OPERATORS[each.target], inputs, shape)
+    if each.target is torch.cat and each.kwargs.get("dim", each.args[-1]) == 1:
+        return Node(each.name, "cat", inputs, shape)
+    if each.op == "call_method" and each.target == "mean" and tuple(each.args[1]) == (2, 3) and len(shape) == 3:  # type: ignore[arg-type]
+        return Node(each.name, "avg_pool", inputs, shape, kernel=_side(each.args[0]))
+    for name, kinds in FUNCTIONS.items():
+        if each.op == "call_function" and each.target in kinds:
+            return Node(each.name, "map", inputs, shape, function=name, apply=cast(Function, each.target))
+    raise RecipeError(
+        f"model: cannot be folded: {each.target} at {each.name} is none of the operations that compressing knows; "
+        "write the block with the modules of torch.nn"
+    )
+
+
+def _side(value: Any) -> int:
+    return int(value.meta["tensor_meta"].shape[-1])
+
+
+def _of_module(path: str, module: nn.Module, name: str, inputs: tuple[str, ...], shape: tuple[int, ...]) -> Node | None:
+    if isinstance(module, SILENT):
+        return None
+    if isinstance(module, nn.Flatten):
+        return Node(name, "flatten", inputs, shape)
+    if isinstance(module, nn.Linear):
+        return Node(name, "linear", inputs, shape, Layer(path))
+    if isinstance(module, NORMS):
+        return Node(name, "conv", inputs, shape, Layer(None, path, module.eps), groups=shape[0])
+    if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and set(module.dilation) == {1}:
+        kernel, stride, padding = (_one(value) for value in (module.kernel_size, module.stride, module.padding))
+        return Node(name, "conv", inputs, shape, Layer(path), kernel, stride, padding, module.groups)
+    if isinstance(module, POOLS):
+        return _of_pool(module, name, inputs, shape)
+    for function, kinds in FUNCTIONS.items():
+        if type(module) in kinds:
+            return Node(name, "map", inputs, shape, function=function, apply=module)
+    raise RecipeError(
+        f"model: cannot be folded: {type(module).__name__} at {path} is none of the layers that compressing knows"
+    )
+
+
+def _of_pool(module: nn.Module, name: str, inputs: tuple[str, ...], shape: tuple[int, ...]) -> Node:
+    kind: Kind = "max_pool" if isinstance(module, (nn.MaxPool2d, nn.AdaptiveMaxPool2d)) else "avg_pool"
+    if isinstance(module, (nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)):
+        return Node(name, kind, inputs, shape, kernel=0)  # the whole map
+    sizes = cast(Any, module)
+    return Node(name, kind, inputs, shape, None, _one(sizes.kernel_size), _one(sizes.stride), _one(sizes.padding))
+
+
+def _one(value: Any) -> int:
+    """The one number of a pair; nets are square."""
+    return int(value[0] if isinstance(value, tuple) else value)
+
+
+def _fold(graph: Graph) -> Graph:
+    """Norms joined to the convolution or linear layer before them, where nothing else reads that."""
+    readers, gone = graph.readers(), dict[str, str]()
+    nodes: dict[str, Node] = {}
+    for node in graph.nodes:
+        inputs = tuple(gone.get(name, name) for name in node.inputs)
+        before = nodes.get(inputs[0]) if len(inputs) == 1 else None
+        if node.layer and node.layer.conv is None and before and _takes_norm(before) and len(readers[before.name]) == 1:
+            assert before.layer is not None
+            layer = replace(node.layer, conv=before.layer.conv)
+            nodes[before.name] = replace(before, layer=layer)
+            readers[before.name] = readers[node.name]
+            gone[node.name] = before.name
+        else:
+            nodes[node.name] = replace(node, inputs=inputs, **_whole(node, nodes, inputs))
+    return Graph(tuple(nodes.values()))
+
+
+def _takes_norm(node: Node) -> bool:
+    return node.layer is not None and node.layer.norm is None
+
+
+def _whole(node: Node, nodes: Mapping[str, Node], inputs: Iterable[str]) -> dict[str, int]:
+    """The kernel of a pool of the whole map, which is known once its input is."""
+    if node.kernel:
+        return {}
+    side = nodes[next(iter(inputs))].shape[-1]
+    return {"kernel": side, "stride": side}
+
+
+def _cut(graph: Graph) -> Graph:
+    """Functions that only cut joined to the operation before them, where nothing else reads that."""
+    readers, gone = graph.readers(), dict[str, str]()
+    nodes: dict[str, Node] = {}
+    for node in graph.nodes:
+        inputs = tuple(gone.get(name, name) for name in node.inputs)
+        before = nodes.get(inputs[0]) if len(inputs) == 1 else None
+        if node.function in BLUNT and before and _can_cut(before) and len(readers[before.name]) == 1:
+            nodes[before.name] = replace(before, function=node.function)
+            readers[before.name] = readers[node.name]
+            gone[node.name] = before.name
+        else:
+            nodes[node.name] = replace(node, inputs=inputs)
+    return Graph(tuple(nodes.values()))
+
+
+def _can_cut(node: Node) -> bool:
+    return node.kind in ("conv", "linear", "add") and not node.function
+
+
+def folded(graph: Graph, tensors: Mapping[str, Tensor]) -> Weights:
+    """The weights of each node with a layer, by its name, norms folded into them (in float64, then rounded)."""
+    return {node.name: _folded(node.layer, tensors) for node in graph.layers if node.layer}
+
+
+def _folded(layer: Layer, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    weight, bias = None, None
+    if layer.conv is not None:
+        weight, bias = tensors[f"{layer.conv}.weight"].double(), tensors.get(f"{layer.conv}.bias")
+    if layer.norm is None:
+        assert weight is not None
+        return weight.float(), torch.zeros(len(weight)) if bias is None else bias.float()
+    own = {name: tensors[f"{layer.norm}.{name}"].double() for name in ("weight", "bias", "running_mean", "running_var")}
+    scale = own["weight"] / (own["running_var"] + layer.eps).sqrt()
+    shift = own["bias"] + scale * ((0.0 if bias is None else bias.double()) - own["running_mean"])
+    if weight is None:
+        return scale.view(-1, 1, 1, 1).float(), shift.float()
+    return (weight * scale.view(-1, *[1] * (weight.dim() - 1))).float(), shift.float()

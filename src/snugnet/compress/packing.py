@@ -1,0 +1,110 @@
+"""A quantised net as a few long tensors, in the order of its layers: a file's header stays short that way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import ceil, prod
+
+import torch
+from torch import Tensor
+
+from snugnet.compress.config import Quantization
+from snugnet.compress.graph import Graph, Node
+from snugnet.compress.numbers import Codes, Range
+from snugnet.compress.quantize import Quantized, ranged
+
+Shape = tuple[int, ...]
+
+
+def layout(graph: Graph, quantization: Quantization) -> dict[str, tuple[torch.dtype, int]]:
+    """Type and length of each tensor of the file; empty ones are left out."""
+    lengths = dict.fromkeys(("weights8", "weights4", "factors", "scales", "biases", "ranges", "zeros"), 0)
+    for node, bits in _bits(graph, quantization):
+        shape = graph.weight_shape(node)
+        lengths["scales"] += shape[0]
+        lengths["biases"] += shape[0]
+        lengths[f"weights{bits}"] += prod(shape)
+        lengths["factors"] += shape[0] * _groups(shape, bits, quantization)
+    lengths["weights4"] = ceil(lengths["weights4"] / 2)
+    if quantization.is_integer:
+        lengths["ranges"] = lengths["zeros"] = len(ranged(graph))
+    kinds = {"weights8": torch.int8, "weights4": torch.uint8, "factors": torch.uint8, "zeros": torch.int8}
+    kinds["biases"] = torch.int32 if quantization.is_integer else torch.float32
+    return {name: (kinds.get(name, torch.float32), length) for name, length in lengths.items() if length}
+
+
+def _bits(graph: Graph, quantization: Quantization) -> Iterator[tuple[Node, int]]:
+    layers = graph.layers
+    for number, node in enumerate(layers):
+        yield node, quantization.bits(number, len(layers))
+
+
+def _groups(shape: Shape, bits: int, quantization: Quantization) -> int:
+    """Factors of each output channel; none where all its weights share one scale."""
+    each = prod(shape[1:])
+    return 0 if bits == 8 or not quantization.group or quantization.group >= each else ceil(each / quantization.group)
+
+
+def pack(net: Quantized) -> dict[str, Tensor]:
+    codes, layers = net.codes, net.graph.layers
+    nibbles = [codes[node.name].codes.flatten() for node in layers if codes[node.name].bits == 4]
+    own = [codes[node.name].factors for node in layers]
+    packed = {
+        "weights8": [codes[node.name].codes.flatten() for node in layers if codes[node.name].bits == 8],
+        "weights4": [_paired(torch.cat(nibbles))] if nibbles else [],
+        "factors": [factors.flatten() for factors in own if factors is not None],
+        "scales": [codes[node.name].scales for node in layers],
+        "biases": [net.biases[node.name] for node in layers],
+    }
+    if net.ranges:
+        found = [net.ranges[node.name] for node in ranged(net.graph)]
+        packed["ranges"] = [torch.tensor([each.scale for each in found])]
+        packed["zeros"] = [torch.tensor([each.zero for each in found], dtype=torch.int8)]
+    return {name: torch.cat(parts).contiguous() for name, parts in packed.items() if parts}
+
+
+def _paired(codes: Tensor) -> Tensor:
+    """Two int4 a byte, the first in the low half."""
+    low, high = torch.nn.functional.pad(codes, (0, len(codes) % 2)).view(-1, 2).unbind(1)
+    return (low & 15).to(torch.uint8) | ((high & 15).to(torch.uint8) << 4)
+
+
+def _unpaired(packed: Tensor) -> Tensor:
+    halves = torch.stack([packed & 15, packed >> 4], dim=1).flatten().to(torch.int8)
+    return torch.where(halves > 7, halves - 16, halves)
+
+
+def unpack(graph: Graph, quantization: Quantization, tensors: Mapping[str, Tensor]) -> Quantized:
+    """The inverse of `pack`, of tensors that agree with `layout`."""
+    rest = {name: tensor for name, tensor in tensors.items() if name != "weights4"}
+    if "weights4" in tensors:
+        rest["weights4"] = _unpaired(tensors["weights4"])
+    take = _Taker(rest)
+    codes, biases = {}, {}
+    for node, bits in _bits(graph, quantization):
+        shape = graph.weight_shape(node)
+        groups = _groups(shape, bits, quantization)
+        codes[node.name] = Codes(
+            bits,
+            take(f"weights{bits}", shape),
+            take("scales", shape[:1]),
+            take("factors", (shape[0], groups)) if groups else None,
+            quantization.group if groups else None,
+        )
+        biases[node.name] = take("biases", shape[:1])
+    ranges = {}
+    if quantization.is_integer:
+        numbers = zip(tensors["ranges"].tolist(), tensors["zeros"].tolist(), strict=True)
+        ranges = {node.name: Range(*each) for node, each in zip(ranged(graph), numbers, strict=True)}
+    return Quantized(graph, codes, biases, ranges)
+
+
+class _Taker:
+    """Hands out tensors from the front of longer ones."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+
+    def __call__(self, name: str, shape: Shape) -> Tensor:
+        own, self.tensors[name] = self.tensors[name][: prod(shape)], self.tensors[name][prod(shape) :]
+        return own.view(shape)

@@ -1,0 +1,109 @@
+"""A folded net in integers: which numbers are made of its weights and of the maps between its operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snugnet.compress.config import Quantization, QuantizeConfig
+from snugnet.compress.execute import observe
+from snugnet.compress.graph import Graph, Node, Weights
+from snugnet.compress.numbers import Codes, Range, best_range, quantize_weight
+
+SAMPLE = 16_384  # values of a map that are kept of each batch
+KEEPS_RANGE = ("max_pool", "flatten")  # what comes out is among what went in
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A net as it ships: by name of node. `ranges` is empty where activations are float, and biases are float32 then;
+    else a bias is int32 in steps of its input's scale times its channel's."""
+
+    graph: Graph
+    codes: dict[str, Codes]
+    biases: dict[str, Tensor]
+    ranges: dict[str, Range]
+
+    def range_of(self, name: str) -> Range:
+        """Of the values of a node, those included that keep the range of their input."""
+        node = self.graph.node(name)
+        return self.range_of(node.inputs[0]) if node.kind in KEEPS_RANGE else self.ranges[name]
+
+
+def ranged(graph: Graph) -> list[Node]:
+    """The nodes whose values get a range of their own: all but those that keep one, and the logits."""
+    return [node for node in graph.nodes[:-1] if node.kind not in KEEPS_RANGE]
+
+
+def quantize_weights(graph: Graph, weights: Weights, config: Quantization) -> dict[str, Codes]:
+    layers = graph.layers
+    return {
+        node.name: quantize_weight(
+            weights[node.name][0],
+            bits := config.bits(number, len(layers)),
+            config.group if bits == 4 else None,
+        )
+        for number, node in enumerate(layers)
+    }
+
+
+@torch.no_grad()
+def calibrate(graph: Graph, weights: Weights, batches: Iterable[Tensor], config: QuantizeConfig) -> dict[str, Range]:
+    """The range of each map, from normalised images (N, C, H, W) run through the float net."""
+    seen = {node.name: _Seen() for node in ranged(graph)}
+    for images in batches:
+        observe(graph, weights, images, seen)
+    return {name: each.range(config) for name, each in seen.items()}
+
+
+class _Seen:
+    """What was seen of a map: its ends, and a fixed random sample."""
+
+    def __init__(self) -> None:
+        self.low, self.high = 0.0, 0.0
+        self.samples: list[Tensor] = []
+        self.chance = torch.Generator().manual_seed(0)  # even steps would meet the same places of every map
+
+    def __call__(self, values: Tensor) -> None:
+        flat = values.flatten()
+        self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
+        self.samples.append(flat[torch.randint(len(flat), (min(SAMPLE, len(flat)),), generator=self.chance)])
+
+    def range(self, config: QuantizeConfig) -> Range:
+        if config.calibrate == "minmax":
+            return Range.around(self.low, self.high)
+        sample = torch.cat(self.samples)
+        if config.calibrate == "mse":
+            return best_range(sample)
+        ends = torch.tensor([1 - config.percentile / 100, config.percentile / 100])
+        low, high = torch.quantile(sample[:10_000_000], ends).tolist()
+        return Range.around(low, high)
+
+
+def whole_biases(
+    graph: Graph, weights: Weights, codes: dict[str, Codes], ranges: dict[str, Range]
+) -> dict[str, Tensor]:
+    """int32 biases in steps of what the sums of their layers count."""
+    net = Quantized(graph, codes, {}, ranges)
+    found = {}
+    for node in graph.layers:
+        steps = net.range_of(node.inputs[0]).scale * codes[node.name].scales.double()
+        most = 2.0**31 - 2.0**16
+        found[node.name] = (weights[node.name][1].double() / steps).round().clamp(-most, most).to(torch.int32)
+    return found
+
+
+def quantize(graph: Graph, weights: Weights, codes: dict[str, Codes], ranges: dict[str, Range]) -> Quantized:
+    """Without ranges biases stay float, and activations."""
+    if not ranges:
+        return Quantized(graph, codes, {name: bias for name, (_, bias) in weights.items()}, {})
+    return Quantized(graph, codes, whole_biases(graph, weights, codes, ranges), ranges)
+
+
+def quantized(graph: Graph, weights: Weights, batches: Iterable[Tensor], config: QuantizeConfig) -> Quantized:
+    """A trained net in integers, calibrated on `batches` of normalised images."""
+    codes = quantize_weights(graph, weights, config)
+    return quantize(graph, weights, codes, calibrate(graph, weights, batches, config) if config.is_integer else {})
