@@ -20,7 +20,7 @@ class Quantization(Frozen):
     """
 
     weights: WeightFormat = "int8"
-    activations: Literal["int8", "float"] = "int8"
+    activations: Literal["int8", "float"] | None = None  # None: int8, of float16 float
     group: Annotated[int, Field(ge=4, le=65_536)] | None = (
         None  # int4: weights of an output channel that share a factor
     )
@@ -29,16 +29,17 @@ class Quantization(Frozen):
 
     @model_validator(mode="after")
     def _says_what_is_read(self) -> Self:
-        if self.weights != "int4" and (given := {"group", "first", "last"} & self.model_fields_set):
-            raise ValueError(f"{' and '.join(sorted(given))} belong to weights = 'int4'; got {self.weights!r}")
-        if self.weights == "float16" and "activations" in self.model_fields_set and self.activations != "float":
+        given = [name for name in ("group", "first", "last") if getattr(self, name) not in (None, "int8")]
+        if self.weights != "int4" and given:
+            raise ValueError(f"{' and '.join(given)} belong to weights = 'int4'; got {self.weights!r}")
+        if self.weights == "float16" and self.activations == "int8":
             raise ValueError("weights = 'float16' leaves activations float; leave activations out")
         return self
 
     @property
     def is_integer(self) -> bool:
         """Whether the net computes in integers."""
-        return self.weights != "float16" and self.activations == "int8"
+        return self.weights != "float16" and self.activations != "float"
 
     def bits(self, number: int, count: int) -> int:
         """Of the weights of layer `number` of `count`, from 0."""
@@ -56,13 +57,13 @@ class QuantizeConfig(Quantization):
     """
 
     calibrate: Literal["mse", "percentile", "minmax"] = "mse"
-    percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+    percentile: Annotated[float, Field(gt=50, le=100)] | None = None  # None: 99.99
     images: Annotated[int, Field(ge=1, le=100_000)] = 1000
     train: bool = False  # in rounded numbers from the first step on (quantisation-aware); needs train.init_from
 
     @model_validator(mode="after")
     def _reads_percentile(self) -> Self:
-        if "percentile" in self.model_fields_set and self.calibrate != "percentile":
+        if self.percentile is not None and self.calibrate != "percentile":
             raise ValueError(f"percentile belongs to calibrate = 'percentile'; got {self.calibrate!r}")
         if self.train and self.weights == "float16":
             raise ValueError("train is for integers; float16 needs none")
@@ -71,4 +72,4 @@ class QuantizeConfig(Quantization):
     @property
     def shipped(self) -> Quantization:
         """What the file keeps."""
-        return Quantization.parse(self.plain(include=set(Quantization.model_fields), exclude_unset=True))
+        return Quantization.parse(self.plain(include=set(Quantization.model_fields)))

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, cast
@@ -107,7 +107,7 @@ def structure(spec: ModelSpec) -> Graph:
     model = build_meta(spec).eval()
     traced = fx.GraphModule(model, _Tracer().trace(model))
     image = torch.empty(1, spec.in_channels, spec.image_size, spec.image_size, device="meta")
-    ShapeProp(traced).propagate(image)  # type: ignore[no-untyped-call]
+    ShapeProp(traced).propagate(image)
     nodes: dict[str, Node] = {}
     same: dict[str, str] = {}  # values that stand for another
     for each in traced.graph.nodes:
@@ -137,7 +137,7 @@ def _node(each: fx.Node, model: nn.Module, inputs: tuple[str, ...]) -> Node | No
         return Node(each.name, OPERATORS[each.target], inputs, shape)
     if each.target is torch.cat and each.kwargs.get("dim", each.args[-1]) == 1:
         return Node(each.name, "cat", inputs, shape)
-    if each.op == "call_method" and each.target == "mean" and tuple(each.args[1]) == (2, 3) and len(shape) == 3:  # type: ignore[arg-type]
+    if each.op == "call_method" and each.target == "mean" and each.args[1:] == ((2, 3),) and len(shape) == 3:
         return Node(each.name, "avg_pool", inputs, shape, kernel=_side(each.args[0]))
     for name, kinds in FUNCTIONS.items():
         if each.op == "call_function" and each.target in kinds:
@@ -201,7 +201,7 @@ def _fold(graph: Graph) -> Graph:
             readers[before.name] = readers[node.name]
             gone[node.name] = before.name
         else:
-            nodes[node.name] = replace(node, inputs=inputs, **_whole(node, nodes, inputs))
+            nodes[node.name] = _whole(replace(node, inputs=inputs), nodes)
     return Graph(tuple(nodes.values()))
 
 
@@ -209,12 +209,12 @@ def _takes_norm(node: Node) -> bool:
     return node.layer is not None and node.layer.norm is None
 
 
-def _whole(node: Node, nodes: Mapping[str, Node], inputs: Iterable[str]) -> dict[str, int]:
-    """The kernel of a pool of the whole map, which is known once its input is."""
+def _whole(node: Node, nodes: Mapping[str, Node]) -> Node:
+    """A pool of the whole map with its kernel, which is known once its input is."""
     if node.kernel:
-        return {}
-    side = nodes[next(iter(inputs))].shape[-1]
-    return {"kernel": side, "stride": side}
+        return node
+    side = nodes[node.inputs[0]].shape[-1]
+    return replace(node, kernel=side, stride=side)
 
 
 def _cut(graph: Graph) -> Graph:

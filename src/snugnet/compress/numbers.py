@@ -32,7 +32,7 @@ class Codes:
     @property
     def most(self) -> int:
         """The largest code."""
-        return 2 ** (self.bits - 1) - 1
+        return (1 << (self.bits - 1)) - 1
 
     def integers(self) -> Tensor:
         """Codes times their factors, int8: what is computed with."""
@@ -104,7 +104,7 @@ class Range:
     def around(cls, low: float, high: float) -> Range:
         """The finest that holds both; 0 is always exact. Scales are float32, as files keep them."""
         low, high = min(low, 0.0), max(high, 0.0)
-        scale = _float32((high - low) / (HIGH - LOW)) if high > low else 1.0
+        scale = _float32((high - low) / (HIGH - LOW)) or 1.0  # of nothing but zeros, or nearly
         return cls(scale, max(LOW, min(HIGH, round(LOW - low / scale))))
 
     @property

@@ -14,6 +14,7 @@ from snugnet.compress.graph import Graph, Node, Weights
 from snugnet.compress.numbers import Codes, Range, best_range, quantize_weight
 
 SAMPLE = 16_384  # values of a map that are kept of each batch
+PERCENTILE = 99.99
 KEEPS_RANGE = ("max_pool", "flatten")  # what comes out is among what went in
 
 
@@ -78,7 +79,8 @@ class _Seen:
         sample = torch.cat(self.samples)
         if config.calibrate == "mse":
             return best_range(sample)
-        ends = torch.tensor([1 - config.percentile / 100, config.percentile / 100])
+        share = (config.percentile or PERCENTILE) / 100
+        ends = torch.tensor([1 - share, share])
         low, high = torch.quantile(sample[:10_000_000], ends).tolist()
         return Range.around(low, high)
 

@@ -54,8 +54,9 @@ class Rounded(nn.Module):
     def _weight(self, name: str) -> Tensor:
         codes = self._codes(name)
         steps, most = codes.steps(), codes.most
-        exact = (self.weights[name] / steps).clamp(-most, most)
-        return (exact + (exact.round() - exact).detach()) * steps
+        exact = (self.weights[name] / steps).clamp(-most - 0.5, most + 0.5)  # what is rounded to the last code learns
+        rounded: Tensor = exact + (exact.round().clamp(-most, most) - exact).detach()
+        return rounded * steps
 
     def _codes(self, name: str) -> Codes:
         """As they were found before training, on the device."""

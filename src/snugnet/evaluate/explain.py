@@ -17,16 +17,23 @@ from snugnet.models.resnet import ResNet
 from snugnet.problems import nearest
 
 
-def map_layers(model: ResNet) -> dict[str, nn.Module]:
-    """What gives a feature map, by its name in the module tree: the stem; each stage's entry, blocks and pool."""
+def map_layers(model: nn.Module, where: str = "the net") -> dict[str, nn.Module]:
+    """What gives a feature map, by its name in the module tree: the stem; each stage's entry, blocks and pool.
+
+    Raises UsageError of a net in integers, which has no gradients.
+    """
+    if not isinstance(model, ResNet):
+        raise UsageError(
+            f"{where}: computes in rounded numbers, which have no gradients; explain the run it was made from"
+        )
     stem = {} if isinstance(model.stem, nn.Identity) else {"stem": model.stem}
     stages = [(index, stage) for index, stage in enumerate(model.stages) if isinstance(stage, nn.Sequential)]
     return stem | {f"stages.{index}.{place}": layer for index, stage in stages for place, layer in enumerate(stage)}
 
 
-def layer_named(model: ResNet, name: str | None, where: str = "the net") -> tuple[str, nn.Module]:
+def layer_named(model: nn.Module, name: str | None, where: str = "the net") -> tuple[str, nn.Module]:
     """A layer with its name; None is the last map before the head. Raises UsageError, which lists the layers."""
-    layers = map_layers(model)
+    layers = map_layers(model, where)
     if name is None:
         name = list(layers)[-1]
     if name not in layers:

@@ -12,6 +12,7 @@ from snugnet.artifact import Shipped
 from snugnet.data import augment, grid, sources, splits
 from snugnet.data.loader import TrainLoader
 from snugnet.evaluate.explain import layer_named
+from snugnet.models.resnet import ResNet
 from snugnet.recipe import Experiment
 from snugnet.report import diagram
 from snugnet.report.explained import grad_cam
@@ -62,7 +63,7 @@ def mistakes(record: runs.RunRecord, experiment: Experiment, shipped: Shipped) -
     """The most confident mistakes on test, the images, and where the net looked in them."""
     found = confident_mistakes(*record.predictions("test"))
     images = splits.open_test(experiment.data).pixels[[mistake.index for mistake in found]]
-    if not found:
+    if not found or not isinstance(shipped.model, ResNet):  # a net in integers has no gradients
         return Mistakes(images, found)
     layer, _ = layer_named(shipped.model, None)
     targets = torch.tensor([[mistake.predicted, mistake.true] for mistake in found])
