@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from command import fails, snug
 from small_runs import TINY, outcome
@@ -252,7 +253,7 @@ def test_teachers_written_by_hand():
 
 
 def test_a_misspelt_key():
-    words = r"^student.toml:\d+: distill.temprature: unknown key, did you mean 'temperature'\?$|^--set: distill.temp"
+    words = r"^--set: distill\.temprature: unknown key, did you mean 'temperature'\?$"
     with pytest.raises(RecipeError, match=words):
         student("distill.temprature=3")
 
@@ -271,7 +272,9 @@ def test_permuted_classes_are_put_in_order():
     artifact.write(Path("mixed"), trained.card.model_copy(update={"classes": names}), trained.model)
     train("a", straight)
     train("b", "distill.teachers=['mixed']")
-    assert Path("a", NET).read_bytes() == Path("b", NET).read_bytes()
+    straight_one, other = (load_file(Path(name, NET)) for name in ("a", "b"))
+    for name, value in straight_one.items():  # sums over other columns may be rounded in another way
+        torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-5)
 
 
 def test_memory_that_runs_out_is_told_with_the_teachers():
