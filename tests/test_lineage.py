@@ -282,7 +282,7 @@ MAKE = "or name another by --set train.init_from=RUN"
             ["train.init_from=runs/both", "seed=2"],
             RecipeError,
             "train.init_from: runs/both: must hold a run of this training's seed, seed-2, but holds seed-0, seed-1; "
-            "train that seed, or name one run, which all seeds then begin with",
+            "train that seed, or name one run for all seeds",
         ),
         (
             ["train.init_from=patil25/resnetsmal"],
@@ -405,7 +405,7 @@ def test_before_the_first_checkpoint_another_file_is_refused(here: Path, monkeyp
     if how == "changed":
         shutil.copy(f"runs/both/seed-1/{NET}", file)
         words = (
-            rf"^{file}: this run begins with the weights of SHA-256 {before[:12]}\.\.\., but the file has "
+            rf"^{file}: this run begins with its weights as of SHA-256 {before[:12]}\.\.\., but the file has "
             rf"{sha256(str(file))[:12]}\.\.\. now; {remedy}"
         )
     else:
@@ -424,7 +424,7 @@ def test_a_file_that_changes_between_the_check_and_the_start_is_refused(monkeypa
         return opened(*values)
 
     monkeypatch.setattr(splits, "open_splits", open_splits)
-    with pytest.raises(ArtifactError, match="begins with the weights of SHA-256"):
+    with pytest.raises(ArtifactError, match="begins with its weights as of SHA-256"):
         train("run", "train.init_from=runs/one")
 
 

@@ -17,21 +17,32 @@ from torch import Tensor, nn
 
 from command import fails, snug
 from small_runs import TINY, outcome
-from snugnet import checkpoint, environment, pipeline, recipe
+from snugnet import artifact, checkpoint, environment, lineage, pipeline, recipe
 from snugnet.data import splits
-from snugnet.device import find_device
+from snugnet.device import Compute, find_device
 from snugnet.errors import UsageError
 from snugnet.launch import place
-from snugnet.parallel import share
+from snugnet.models import resnet
+from snugnet.parallel import ALONE, share
+from snugnet.pipeline import Controls
 from snugnet.recipe import Experiment
 from snugnet.train import losses, mix, optim
 from snugnet.train.ema import Ema
+from specs import card, spec
 from teams import Fate, snug_together
 
 # 1,294 training images: the last batch is of 3, which are for the first process alone, or of 7
 FULL = "mix={name='cutmix'}", "optimizer.sam={rho=0.1}", "label_smoothing=0.1", "clip_norm=0.5", "batch_size=429"
 CASES = {
-    "2 processes, sgd, ema": (2, ["train.batch_size=1291", "train.ema.decay=0.2", "train.optimizer.nesterov=true"]),
+    "2 processes, sgd, ema, a teacher": (
+        2,
+        [
+            "train.batch_size=1291",
+            "train.ema.decay=0.2",
+            "train.optimizer.nesterov=true",
+            "distill.teachers=['TEACHER']",
+        ],
+    ),
     "3 processes, cutmix, dropout, sam": (3, ["model.head.dropout=0.3", *(f"train.{each}" for each in FULL)]),
 }
 
@@ -47,7 +58,7 @@ def test_rows_are_shared_without_a_rest_and_never_one_alone(count: int):
         assert sizes == sorted(sizes, key=bool, reverse=True), "the idle ones are the last"
 
 
-def halves(model: nn.Module, images: Tensor, targets: Tensor, criterion: Any, count: int) -> Tensor:
+def halves(model: nn.Module, images: Tensor, targets: tuple[Tensor, ...], criterion: Any, count: int) -> Tensor:
     """The mean gradients, statistics and loss over a batch of which each part has batch norms of its own."""
     seed = int(torch.randint(2**62, ()))
     before, outside = copy.deepcopy(model.state_dict()), torch.get_rng_state()
@@ -62,7 +73,7 @@ def halves(model: nn.Module, images: Tensor, targets: Tensor, criterion: Any, co
         model.load_state_dict(before)
         torch.manual_seed(seed + rank)
         model.zero_grad()
-        loss = criterion(model(images[rows]), targets[rows])
+        loss = criterion(model(images[rows]), *(each[rows] for each in targets))
         loss.backward()
         total += part * loss.detach()
         for mean, weight in zip(gradients, model.parameters(), strict=True):
@@ -82,13 +93,15 @@ def in_one_process(experiment: Experiment, count: int) -> tuple[dict[str, Tensor
     experiment, _ = pipeline.prepared(experiment)
     config, data = experiment.train, splits.open_splits(experiment.data)
     loader, _ = pipeline.loaders(experiment, data, torch.device("cpu"))
+    experiment = pipeline.descended(experiment, None, lineage.teachers(experiment), data, Controls())
+    teaching = pipeline.taught(experiment, data, loader, Compute(torch.device("cpu"), "fp32"), ALONE)
     model = pipeline.initial_model(experiment, data).to(memory_format=torch.channels_last).train()
-    criterion = losses.build(config, torch.device("cpu"))
+    criterion = teaching.criterion(losses.build(config, torch.device("cpu")))
     update = optim.build(model, config.optimizer)
     ema = Ema(model, config.ema) if config.ema else None
     mixed = mix.build(config.mix, loader.seed, loader.classes)
 
-    def gradients(images: Tensor, targets: Tensor) -> Tensor:
+    def gradients(images: Tensor, *targets: Tensor) -> Tensor:
         loss = halves(model, images, targets, criterion, count)
         if config.clip_norm:
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -100,7 +113,9 @@ def in_one_process(experiment: Experiment, count: int) -> tuple[dict[str, Tensor
             factor = config.schedule.factor(done, loader.steps, config.epochs, [])
             for group in update.groups:
                 group["lr"] = config.optimizer.lr * factor
-            yield update.step(partial(gradients, *mixed(*batch, epoch, step))).item()
+            images, labels = mixed(*batch, epoch, step)
+            targets = teaching.targets(images, labels, epoch, step)
+            yield update.step(partial(gradients, images, *targets)).item()
             if ema:
                 ema.update(done + 1)
 
@@ -114,9 +129,12 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     count, overrides = CASES[request.param]
     root = tmp_path_factory.mktemp("together")
     (root / "tiny.toml").write_text(TINY)
+    teacher = card(spec(image_size=8, in_channels=1), map(str, range(10)), mean=0.3, std=0.4)
+    torch.manual_seed(1)
+    artifact.write(root / "teacher", teacher, resnet.build(teacher.model))
     words = ["train", root / "tiny.toml"]
     for each in ["train.precision=fp32", *overrides]:
-        words += ["--set", each]
+        words += ["--set", each.replace("TEACHER", str(root / "teacher"))]
     return count, words, root / "whole", snug_together(count, *words, "--run", root / "whole", "--json")
 
 

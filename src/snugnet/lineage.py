@@ -1,4 +1,5 @@
-"""The weights of another run that a training begins with: which file `train.init_from` means, and whether it fits.
+"""The nets of other runs that a training needs: whose weights it begins with (`train.init_from`) and who teaches it
+(`distill.teachers`). Which files these mean, and whether they fit.
 
 The rules stand in docs/recipes.md, and nothing beyond them is tried.
 """
@@ -6,7 +7,7 @@ The rules stand in docs/recipes.md, and nothing beyond them is tried.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,9 @@ from torch import nn
 
 from snugnet import artifact, recipe, runs, toml_text
 from snugnet.artifact import Shipped, shipped_tensors
+from snugnet.data import sources
 from snugnet.data.config import DataConfig, Normalization
+from snugnet.data.images import DataInfo
 from snugnet.data.splits import Splits
 from snugnet.errors import ArtifactError, RecipeError
 from snugnet.models.resnet import build_meta
@@ -27,11 +30,13 @@ from snugnet.runs import RunRecord
 
 MOST_SHOWN = 3
 SIZES = ("in_channels", "image_size", "classes")  # a net takes them from its data
+INIT_FROM, TEACHERS = "train.init_from", "distill.teachers"
+AS_PARENT, AS_TEACHER = "begins with its weights", "learns from it"  # what a run does with a file
 
 
 @dataclass(frozen=True)
 class Found:
-    """A parent that fits; `trained_on` is None of a file without its run."""
+    """A parent or a teacher that fits; `trained_on` is None of a file without its run."""
 
     parent: Parent
     shipped: Shipped
@@ -48,9 +53,13 @@ class Found:
             )
         if before.classes != data.info.classes:
             yield f"{path}: its classes are {_some(before.classes)}, here they are {_some(data.info.classes)}"
+        yield from self.leaks(experiment, data)
+
+    def leaks(self, experiment: Experiment, data: Splits) -> Iterator[str]:
+        """What a val accuracy is worth that hangs on this net."""
         if len(data.val) and self.trained_on is not None and _may_know_val(self.trained_on, experiment.data):
             yield (
-                f"{path}: may have learned images that are val here, and val accuracy may be too high; "
+                f"{self.parent.path}: may have learned images that are val here, and val accuracy may be too high; "
                 "give both recipes the same data.train_on and data.val_fraction"
             )
 
@@ -60,15 +69,32 @@ def find(experiment: Experiment) -> Found | None:
     given = experiment.train.init_from
     if given is None:
         return None
-    place = _located(given, experiment.seed)
+    found = _found(given, experiment.seed, INIT_FROM)
+    _check_trainable(found.shipped)
+    _check_fits(found.shipped, experiment.model)
+    return found
+
+
+def teachers(experiment: Experiment) -> tuple[Found, ...]:
+    """The teachers of a training, in their order. Reads no image. Raises RecipeError, ArtifactError, DataError."""
+    if experiment.distill is None:
+        return ()
+    info, known = sources.describe(experiment.data), dict[str, Found]()
+    for number, given in enumerate(experiment.distill.teachers):
+        key = f"{TEACHERS}.{number}"
+        found = _found(given, experiment.seed, key)
+        path, digest = found.parent.path, found.parent.sha256
+        if digest in known:
+            raise RecipeError(f"{key}: {path}: is the net of {known[digest].parent.path}; name each teacher once")
+        _check_teaches(found.shipped, info, f"{key}: {path}")
+        known[digest] = found
+    return tuple(known.values())
+
+
+def _found(given: str, seed: int, key: str) -> Found:
+    place = _located(given, seed, key)
     record = None if place.is_file() else runs.read_finished(place)
     shipped = artifact.read(place if record is None else place / "model.safetensors")
-    if (kept := shipped.card.quantization) and kept.weights != "float16":
-        raise RecipeError(
-            f"train.init_from: {shipped.path}: must hold weights that can be trained, but they are {kept.weights}; "
-            "name the run that it was made from"
-        )
-    _check_fits(shipped, experiment.model)
     parent = Parent(
         path=shipped.path.as_posix(),
         sha256=_sha256(shipped.path),
@@ -77,17 +103,15 @@ def find(experiment: Experiment) -> Found | None:
     return Found(parent, shipped, None if record is None else record.experiment.data)
 
 
-def read(parent: Parent) -> Shipped:
+def read(parent: Parent, role: str = AS_PARENT) -> Shipped:
     """Raises ArtifactError where its file is gone, damaged, or not the one that was found."""
     path, remedy = Path(parent.path), "put that file back, or train again in another directory"
     if not path.is_file():
-        raise ArtifactError(
-            f"{path}: this run begins with its weights, but it is not there (from {Path.cwd()}); {remedy}"
-        )
+        raise ArtifactError(f"{path}: this run {role}, but it is not there (from {Path.cwd()}); {remedy}")
     if (seen := _sha256(path)) != parent.sha256:
         raise ArtifactError(
-            f"{path}: this run begins with the weights of SHA-256 {parent.sha256[:12]}..., "
-            f"but the file has {seen[:12]}... now; {remedy}"
+            f"{path}: this run {role} as of SHA-256 {parent.sha256[:12]}..., but the file has {seen[:12]}... now; "
+            f"{remedy}"
         )
     return artifact.read(path)
 
@@ -97,14 +121,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _located(given: str, seed: int) -> Path:
-    """The run directory or the shipped file that is meant."""
+def _located(given: str, seed: int, key: str) -> Path:
+    """The run directory or the shipped file that is meant by the value of `key`."""
     if given in recipe.builtin_names() or given.endswith(".toml"):
-        return _newest(given, seed)
+        return _newest(given, seed, key)
     path = Path(given).expanduser()
     if not path.exists():
         raise RecipeError(
-            f"train.init_from: {given}: must be a run, a shipped file or a recipe, but there is none of that name"
+            f"{key}: {given}: must be a run, a shipped file or a recipe, but there is none of that name"
             f"{nearest(given, recipe.builtin_names()) or '; `snug recipes` lists the built-in recipes'}"
         )
     if not path.is_dir() or runs.read_group(path) is None:
@@ -112,13 +136,13 @@ def _located(given: str, seed: int) -> Path:
     members = {member.name: member for member in runs.members(path)}
     if (name := f"seed-{seed}") not in members:
         raise RecipeError(
-            f"train.init_from: {path}: must hold a run of this training's seed, {name}, but holds "
-            f"{_some(tuple(members)) or 'none'}; train that seed, or name one run, which all seeds then begin with"
+            f"{key}: {path}: must hold a run of this training's seed, {name}, but holds "
+            f"{_some(tuple(members)) or 'none'}; train that seed, or name one run for all seeds"
         )
     return members[name]
 
 
-def _newest(given: str, seed: int) -> Path:
+def _newest(given: str, seed: int, key: str) -> Path:
     """The run of a recipe that finished last. Not of its name alone: a try with fewer epochs is another experiment."""
     wanted = recipe.load(given).experiment
     named = [record for record in runs.readable(runs.ROOT) if record.config.get("name") == wanted.name]
@@ -128,9 +152,9 @@ def _newest(given: str, seed: int) -> Path:
     option = f" --seed {seed}" * (seed != wanted.seed)
     seen = ", ".join(f"{path} {why}" for path, why in islice(reversed(unfit.items()), MOST_SHOWN))
     raise RecipeError(
-        f"train.init_from: {given}: needs a finished run of that recipe as it stands, with seed {seed}, in "
+        f"{key}: {given}: needs a finished run of that recipe as it stands, with seed {seed}, in "
         f"{runs.ROOT}, and there is none{seen and f' ({seen})'}; make it with `snug train {given}{option}`, "
-        "or name another by --set train.init_from=RUN"
+        f"or name another by --set {key}=RUN"
     )
 
 
@@ -146,8 +170,17 @@ def _why_not(record: RunRecord, wanted: Experiment, seed: int) -> str:
         return f"has seed {found.seed}"
     net = wanted.model.model_copy(update={name: getattr(found.model, name) for name in SIZES})
     fitted = wanted.model_copy(update={"model": net})
-    is_same = found.model_copy(update={"parent": None}).sha256 == fitted.sha256
+    is_same = found.model_copy(update={"parent": None, "teachers": None}).sha256 == fitted.sha256
     return "" if is_same else "was trained with other values"
+
+
+def _check_trainable(shipped: Shipped) -> None:
+    """Raises RecipeError for a net in integers."""
+    if (kept := shipped.card.quantization) and kept.weights != "float16":
+        raise RecipeError(
+            f"train.init_from: {shipped.path}: must hold weights that can be trained, but they are {kept.weights}; "
+            "name the run that it was made from"
+        )
 
 
 def _check_fits(shipped: Shipped, spec: ModelSpec) -> None:
@@ -157,9 +190,31 @@ def _check_fits(shipped: Shipped, spec: ModelSpec) -> None:
         return
     specs = islice(_differences(shipped.card.model.plain(), spec.plain(), "model"), MOST_SHOWN)
     raise RecipeError(
-        f"train.init_from: {shipped.path}: must hold the tensors of the net, but {'; '.join((difference, *specs))}; "
+        f"{INIT_FROM}: {shipped.path}: must hold the tensors of the net, but {'; '.join((difference, *specs))}; "
         "give both the same [model], or leave init_from out"
     )
+
+
+def _check_teaches(shipped: Shipped, info: DataInfo, subject: str) -> None:
+    """Raises RecipeError where a net cannot read the student's images, or speaks of other classes."""
+    spec, there, here = shipped.card.model, set(shipped.card.classes), set(info.classes)
+    reads, has = (spec.in_channels, spec.image_size), (info.channels, info.image_size)
+    if reads != has:
+        raise RecipeError(
+            f"{subject}: must read images of {info.name}, {_sized(*has)}, but reads {_sized(*reads)}; "
+            "choose a teacher that was trained on such images"
+        )
+    if there != here:
+        lacks = [f"lacks {_some(missing)}"] if (missing := [each for each in info.classes if each not in there]) else []
+        other = [f"has {_some(more)}"] if (more := [each for each in shipped.card.classes if each not in here]) else []
+        raise RecipeError(
+            f"{subject}: must know the classes of {info.name}, in any order, but {' and '.join(lacks + other)}; "
+            "choose a teacher of the same classes"
+        )
+
+
+def _sized(channels: int, side: int) -> str:
+    return f"{side}x{side} with {channels} channel{'s' * (channels != 1)}"
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -196,5 +251,5 @@ def _shown(constants: Normalization) -> str:
     return f"mean {mean} and std {std}"
 
 
-def _some(values: tuple[Any, ...]) -> str:
+def _some(values: Sequence[Any]) -> str:
     return ", ".join(map(str, values[:MOST_SHOWN])) + (", ..." if len(values) > MOST_SHOWN else "")

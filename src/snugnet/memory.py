@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from snugnet.budget import count_params
+from snugnet.artifact import Card
+from snugnet.budget import count_params, measure
 from snugnet.device import Precision
 from snugnet.models.resnet import build_meta
 from snugnet.models.spec import ModelSpec
@@ -17,7 +19,7 @@ from snugnet.units import show_bytes
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: `fixed` for weights, gradients, optimiser and average; `per_image` for what backward needs."""
+    """Bytes: `fixed` for weights, gradients, optimiser, average and teachers; `per_image` for what backward needs."""
 
     fixed: int
     per_image: int
@@ -29,12 +31,17 @@ class Memory:
         return max(0, int((available_bytes - self.fixed) // self.per_image))
 
 
-def predict(spec: ModelSpec, config: TrainConfig, precision: Precision) -> Memory:
-    """Prices a training step on the meta device. Convolutions under autocast keep two bytes a value."""
+def predict(spec: ModelSpec, config: TrainConfig, precision: Precision, teachers: Sequence[Card] = ()) -> Memory:
+    """Prices a training step on the meta device. Convolutions under autocast keep two bytes a value.
+
+    Teachers have answered, and let go of their maps, before the student's first is kept.
+    """
     model = build_meta(spec).train()
     copies = 2 + config.optimizer.state_tensors + (config.ema is not None)  # weights and gradients, and what is kept
-    saved = _saved_bytes(model, spec)
-    return Memory(fixed=4 * copies * count_params(model), per_image=saved if precision == "fp32" else saved // 2)
+    looked = max((int(measure(card, "peak_activation_bytes")) for card in teachers), default=0)
+    most = max(_saved_bytes(model, spec), looked)
+    weights = copies * count_params(model) + sum(int(measure(card, "params")) for card in teachers)
+    return Memory(fixed=4 * weights, per_image=most if precision == "fp32" else most // 2)
 
 
 def _saved_bytes(model: nn.Module, spec: ModelSpec) -> int:

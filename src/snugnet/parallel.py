@@ -29,8 +29,8 @@ LISTEN_EVERY = 50  # steps between two looks at the others' wishes to stop, wher
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bool, str)
-Backward = Callable[[Tensor, Tensor], Tensor]  # images, targets to their mean loss; leaves gradients in the weights
-Averaged = Callable[[Backward, Tensor, Tensor], Tensor]
+Backward = Callable[..., Tensor]  # images and targets, a row an image in each, to their mean loss; leaves gradients
+Averaged = Callable[..., Tensor]  # a Backward, then the whole batch
 
 
 def share(rows: int, rank: int, count: int) -> slice:
@@ -88,7 +88,7 @@ class Alone(Processes):
     place = Place()
 
     def averaging(self, model: nn.Module) -> Averaged:  # noqa: ARG002
-        return lambda backward, images, targets: backward(images, targets)
+        return lambda backward, *batch: backward(*batch)
 
     def mean(self, values: Sequence[float], rows: int) -> list[float]:  # noqa: ARG002
         return list(values)
@@ -206,14 +206,15 @@ class Bucket:
         ):  # two kinds of machine may round a first weight differently
             team.take_first(tensor.detach())
 
-    def averaged(self, backward: Backward, images: Tensor, targets: Tensor) -> Tensor:
+    def averaged(self, backward: Backward, *batch: Tensor) -> Tensor:
         """The loss of the whole batch; leaves its gradients in the weights, its statistics in the batch norms."""
-        rows = self.team.share(len(images))
+        count = len(batch[0])
+        rows = self.team.share(count)
         own = rows.stop - rows.start
         self.flat.zero_()
         with chances_of_its_own(self.team):
             if own:
-                self._fill(backward(images[rows], targets[rows]), own / len(images))
+                self._fill(backward(*(part[rows] for part in batch)), own / count)
         self.wish.fill_(float(self.team.wish))
         self.team.add_up(self.flat)
         self.team.wishes = self.wish

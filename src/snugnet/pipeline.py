@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ from snugnet.parallel import ALONE, Processes
 from snugnet.recipe import Experiment, Recipe
 from snugnet.runs import Run, require_free
 from snugnet.stopping import Stopper
-from snugnet.train import loop, losses, range_test
+from snugnet.train import distill, loop, losses, range_test
+from snugnet.train.distill import Teacher, Teaching
 from snugnet.train.history import Metric, score
 from snugnet.train.loop import Epoch, Step
 
@@ -74,6 +75,7 @@ def adapted(experiment: Experiment, info: DataInfo, *, force: bool = False) -> E
     if any(getattr(experiment.model, name) != value for name, value in found.items()):
         experiment = experiment.model_copy(update={"model": experiment.model.replaced(**found)})
     check_sizes(experiment)
+    distill.check(experiment.distill, experiment.train)
     return experiment
 
 
@@ -109,12 +111,12 @@ def start(recipe: Recipe, path: Path, controls: Controls, *, force: bool = False
     if processes.leads:
         require_free(path)
     experiment, cost = prepared(recipe.experiment, force=force)
-    parent = lineage.find(experiment)
+    parent, teachers = lineage.find(experiment), lineage.teachers(experiment)
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
     data = opened(experiment, controls)
     check_watched(experiment, data)
-    experiment = descended(experiment, parent, data, controls)
+    experiment = descended(experiment, parent, teachers, data, controls)
     if processes.leads:
         Run.create(path, recipe, experiment, environment.describe(compute, experiment.foreign_code))
     return execute(Run(path, experiment), data, compute, cost, controls)
@@ -145,14 +147,22 @@ def prepared(experiment: Experiment, *, force: bool = False) -> tuple[Experiment
     return experiment.model_copy(update={"model": planned.model, "data": sources.decided(experiment.data)}), cost
 
 
-def descended(experiment: Experiment, parent: Found | None, data: Splits, controls: Controls) -> Experiment:
-    """The experiment with its parent in it, once the user was told which it is and what to know of it."""
-    if parent is None:
-        return experiment
-    controls.warn(f"this training begins with the weights of {parent.parent.path}")
-    for doubt in parent.doubts(experiment, data):
-        controls.warn(doubt)
-    return experiment.model_copy(update={"parent": parent.parent})
+def descended(
+    experiment: Experiment, parent: Found | None, teachers: Sequence[Found], data: Splits, controls: Controls
+) -> Experiment:
+    """The experiment with its parent and teachers in it, once the user was told which they are and what to know."""
+    if parent is not None:
+        controls.warn(f"this training begins with the weights of {parent.parent.path}")
+        for doubt in parent.doubts(experiment, data):
+            controls.warn(doubt)
+        experiment = experiment.model_copy(update={"parent": parent.parent})
+    if teachers:
+        named = ", ".join(f"{each.parent.path} ({each.shipped.params:,} parameters)" for each in teachers)
+        controls.warn(f"this training learns from {named}")
+        for doubt in (doubt for each in teachers for doubt in each.leaks(experiment, data)):
+            controls.warn(doubt)
+        experiment = experiment.model_copy(update={"teachers": tuple(each.parent for each in teachers)})
+    return experiment
 
 
 def resume(path: Path, controls: Controls) -> dict[str, Any]:
@@ -163,6 +173,7 @@ def resume(path: Path, controls: Controls) -> dict[str, Any]:
     experiment, cost = prepared(run.experiment)
     if experiment.parent and not run.has_checkpoint:
         lineage.read(experiment.parent)  # known to be there before the data is opened
+    taught_by(experiment)
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
     if began := environment.changed(run.record().environment, compute, experiment.foreign_code):
@@ -241,9 +252,30 @@ def learning(
 ) -> Iterator[Step | Epoch]:
     """The training from `state` on."""
     loader, val = loaders(experiment, data, compute.device, controls.processes)
+    teaching = taught(experiment, data, loader, compute, controls.processes)
     # A state holds all weights: what the net began with is not asked for again.
     model = blank_model(experiment) if state else initial_model(experiment, data)
-    return loop.fit(model, loader, val, experiment.train, compute, state, controls.processes)
+    return loop.fit(model, loader, val, experiment.train, compute, state, controls.processes, teaching)
+
+
+def taught_by(experiment: Experiment) -> list[Shipped]:
+    """The teachers' nets. Raises ArtifactError where one is gone, or is another than when the run began."""
+    return [lineage.read(teacher, lineage.AS_TEACHER) for teacher in experiment.teachers or ()]
+
+
+def taught(
+    experiment: Experiment, data: Splits, loader: TrainLoader, compute: Compute, processes: Processes
+) -> Teaching:
+    """What the teachers add to a training; nothing where there are none."""
+    config = experiment.distill
+    if config is None:
+        return distill.UNTAUGHT
+    classes, constants = data.info.classes, data.normalization
+    teachers = [Teacher(each, classes, constants, compute) for each in taught_by(experiment)]
+    if config.cache:
+        plain = eval_loader(data.train, constants, compute.device)
+        return distill.from_memory(config, teachers, loader, plain)
+    return distill.on_batches(config, teachers, experiment.train.accumulate, processes.share)
 
 
 def interrupted(reason: str, step: Step, run: Run, controls: Controls) -> Interrupted:
@@ -284,13 +316,15 @@ def sweep_lr(
 ) -> Iterator[range_test.Point]:
     """A learning-rate range test of a recipe: on its training images alone, and nothing is written."""
     experiment, _ = prepared(recipe.experiment, force=force)
-    parent = lineage.find(experiment)
+    parent, teachers = lineage.find(experiment), lineage.teachers(experiment)
     compute = device.choose(controls.device, experiment.train.precision)
     data = splits.open_splits(experiment.data, controls.download)
-    experiment = descended(experiment, parent, data, controls)
+    experiment = descended(experiment, parent, teachers, data, controls)
     train_loader, _ = loaders(experiment, data, compute.device)
     with memory_explained(experiment, compute):
-        yield from range_test.sweep(initial_model(experiment, data), train_loader, experiment.train, compute, plan)
+        teaching = taught(experiment, data, train_loader, compute, ALONE)
+        model = initial_model(experiment, data)
+        yield from range_test.sweep(model, train_loader, experiment.train, compute, plan, teaching)
 
 
 def _score(epoch: Epoch, metric: Metric) -> float | None:
@@ -314,7 +348,8 @@ def memory_explained(experiment: Experiment, compute: Compute) -> Iterator[None]
     except (RuntimeError, MemoryError, RecipeError) as error:
         if not memory.is_out_of_memory(error):
             raise
-        needed = memory.predict(experiment.model, experiment.train, compute.precision)
+        teachers = [each.card for each in taught_by(experiment)]
+        needed = memory.predict(experiment.model, experiment.train, compute.precision, teachers)
         free = device.available_bytes(compute.device)
         config = experiment.train
         raise OutOfMemory(memory.too_large(needed, config.batch_size, free, config.accumulate)) from error
@@ -455,6 +490,7 @@ def summarize(
         "recipe_sha256": experiment.sha256,
         "seed": experiment.seed,
         "parent": experiment.parent.plain() if experiment.parent else None,
+        "teachers": [teacher.plain() for teacher in experiment.teachers or ()],
         "epochs": experiment.train.epochs,
         "params": shipped.params,
         "macs": cost.macs,

@@ -28,9 +28,11 @@ from snugnet.evaluate.tta import TtaConfig
 from snugnet.models.spec import LIST_FORM, ModelSpec
 from snugnet.problems import nearest
 from snugnet.train.config import TrainConfig
+from snugnet.train.distill import DistillConfig
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OTHER_DATA = "--data"  # the origin of a data name that is not the recipe's
+BY_RUNS = {"parent": "train.init_from", "teachers": "distill.teachers"}  # and what says the same in a recipe
 
 
 class Published(Frozen):
@@ -56,7 +58,8 @@ class Expect(Frozen):
 
 
 class Parent(Frozen):
-    """The weights that a run began with: what `train.init_from` was found to mean. Written by a run, never by hand."""
+    """The net that a run began with, or a teacher of it: what `train.init_from` or an item of `distill.teachers` was
+    found to mean. Written by a run, never by hand."""
 
     path: str  # of the shipped file, as it was found
     sha256: str  # of that file
@@ -76,12 +79,14 @@ class Experiment(Frozen):
     model: ModelSpec
     data: DataConfig = DataConfig()
     train: TrainConfig
+    distill: DistillConfig | None = None
     budget: Budget = Budget()
     quantize: QuantizeConfig | None = None  # how the net ships; None: in float32
     tta: TtaConfig | None = None  # the test split is judged this way as well
     published: Published | None = None
     expect: Expect | None = None
     parent: Parent | None = None
+    teachers: tuple[Parent, ...] | None = None
 
     @model_validator(mode="after")
     def _rounds_what_is_learned(self) -> Self:
@@ -109,6 +114,9 @@ class Experiment(Frozen):
             parts.append({"quantize": self.quantize.plain(exclude_defaults=True)})
         if begins_with := self._begins_with:
             parts.append({"begins_with": begins_with})
+        if self.distill:
+            how = self.distill.plain(exclude_defaults=True, exclude={"teachers"})
+            parts.append({"distill": how, "taught_by": self._taught_by})
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -119,6 +127,13 @@ class Experiment(Frozen):
         if self.parent is None:
             return self.train.init_from
         return self.parent.recipe_sha256 or self.parent.sha256
+
+    @property
+    def _taught_by(self) -> list[str]:
+        """The experiments that trained the teachers, likewise."""
+        if self.teachers is None:
+            return list(self.distill.teachers) if self.distill else []
+        return [teacher.recipe_sha256 or teacher.sha256 for teacher in self.teachers]
 
 
 @dataclass(frozen=True)
@@ -202,8 +217,9 @@ def parse(text: str, where: str, title: str = "", overrides: Sequence[str] = ())
         origins = _moved(origins, path, "--set")
         for table in _tables_around(path):
             places.setdefault(table, "--set")
-    if "parent" in data:
-        raise RecipeError(f"{where}: parent: is written by a run, never by hand; give train.init_from")
+    for name, key in BY_RUNS.items():
+        if name in data:
+            raise RecipeError(f"{where}: {name}: is written by a run, never by hand; give {key}")
     data.setdefault("name", title)
     try:
         experiment = Experiment.parse(data)

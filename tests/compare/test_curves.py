@@ -6,6 +6,7 @@ from snugnet.compare.curves import (
     BY_AREA,
     ESTIMATED,
     SAM,
+    TAUGHT,
     WARM,
     Curve,
     at_flops,
@@ -67,8 +68,9 @@ def test_an_older_run_s_images_are_estimated_and_that_is_said():
 def test_sam_and_a_parent_are_counted_and_said():
     again = record(epochs=1, macs=1000)
     again.config["train"] |= {"optimizer": {"sam": {"rho": 0.05}}, "init_from": "runs/parent"}
+    again.config["distill"] = {"teachers": ["runs/big"]}
     assert curve(again).flops == (12e3 * 45_000,)
-    assert set(curve(again).notes) == {SAM, WARM}
+    assert set(curve(again).notes) == {SAM, TAUGHT, WARM}
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,8 @@ def plan(
     else:
         _print_plan(document, held_to)
         _note_single_pixels(card)
+        if batch and experiment.distill:
+            show_warning("the training memory is without the teachers of [distill], which a plan does not look for")
     require_fit(cost, held_to, recipe, lambda: document["suggestion"])
 
 

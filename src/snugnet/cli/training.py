@@ -303,7 +303,9 @@ def _train_seeds(
     experiment, _ = pipeline.prepared(loaded.experiment, force=force)
     for seed in range(experiment.seed, experiment.seed + count):
         if not (root / f"seed-{seed}" / "config.json").is_file():  # known before the first seed has taken hours
-            lineage.find(experiment.model_copy(update={"seed": seed}))
+            one = experiment.model_copy(update={"seed": seed})
+            lineage.find(one)
+            lineage.teachers(one)
     if controls.processes.leads:
         runs.create_group(root, loaded, count)
     controls = dataclasses.replace(controls, resumes=root)

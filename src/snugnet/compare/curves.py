@@ -27,6 +27,7 @@ Values = tuple[float | None, ...]
 ESTIMATED = "its files do not say how many images an epoch had: images/s x seconds, which counts the judging of val too"
 BY_AREA = "MACs at smaller images were taken in proportion to their pixels: its net runs only with --allow-code"
 SAM = "SAM takes every gradient twice, and is counted so"
+TAUGHT = "it learned from other nets; neither their training nor their passes over its images are counted"
 WARM = "it began with the weights of another run, whose training is not counted"
 
 
@@ -106,7 +107,7 @@ def images_by_epoch(lines: Sequence[Mapping[str, Any]]) -> tuple[list[float], bo
 def flops_an_image(record: Record, epochs: int) -> tuple[list[float], tuple[str, ...]]:
     """Mean training FLOPs of an image in each epoch: 3 x 2 x MACs, at the sizes that train.progressive shows."""
     train = record.config.get("train", {})
-    notes = [WARM] if train.get("init_from") else []
+    notes = [WARM] * bool(train.get("init_from")) + [TAUGHT] * bool(record.config.get("distill"))
     gradients = 1
     if train.get("optimizer", {}).get("sam"):
         gradients = 2

@@ -73,6 +73,7 @@ class TrainLoader:
         self._batch_size, self._device = batch_size, device
         self._together = max(1, MADE_AT_ONCE // (batch_size * images.pixels.shape[-1] * images.pixels.shape[-2]))
         self.seed, self.classes = seed, classes
+        self._drawn = (-1, torch.empty(0, dtype=torch.int64))  # the last epoch that was asked for, and its order
 
     @property
     def steps(self) -> int:
@@ -86,8 +87,7 @@ class TrainLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(images float32 (N, C, H, W), labels int64 (N,)) from step `start` on."""
-        generator = Generator().manual_seed(derived_seed(self.seed, epoch, "order"))
-        order = self._feed.order(generator)
+        order = self._order(epoch)
         first, size = start - start % self._together, self._together * self._batch_size
         made = self._feed.batches(order, first * self._batch_size, size)
         for step in range(first, self.steps, self._together):
@@ -98,10 +98,20 @@ class TrainLoader:
                 if start <= number < self.steps:
                     yield pair
 
+    def places(self, epoch: int, step: int) -> Tensor:
+        """int64 (N,): where the images of a batch lie in the split; a copy lies where its image does."""
+        return self._sources[self._order(epoch)[step * self._batch_size :][: self._batch_size]]
+
     def samples(self) -> tuple[Tensor, Tensor]:
         """The first batch as it can be looked at: (uint8 images (N, C, H, W), labels)."""
         images, labels = next(self.epoch(0))
         return self._normalize.undo(images), labels
+
+    def _order(self, epoch: int) -> Tensor:
+        if self._drawn[0] != epoch:
+            generator = Generator().manual_seed(derived_seed(self.seed, epoch, "order"))
+            self._drawn = (epoch, self._feed.order(generator))
+        return self._drawn[1]
 
     def _made(self, pixels: Tensor, shown: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """What is shown from `step` on, augmented and normalised by draws that belong to it, and its labels."""

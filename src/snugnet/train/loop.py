@@ -23,6 +23,7 @@ from snugnet.evaluate.predict import predict
 from snugnet.parallel import ALONE, Processes
 from snugnet.train import mix, optim, progressive, scaling
 from snugnet.train.config import TrainConfig
+from snugnet.train.distill import UNTAUGHT, Teaching
 from snugnet.train.ema import Ema, NoEma
 from snugnet.train.history import is_over
 from snugnet.train.losses import build as build_loss
@@ -66,12 +67,19 @@ class Epoch:
 class Learner:
     """A net and all that changes while it learns."""
 
-    def __init__(self, model: nn.Module, config: TrainConfig, compute: Compute, processes: Processes = ALONE) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainConfig,
+        compute: Compute,
+        processes: Processes = ALONE,
+        teaching: Teaching = UNTAUGHT,
+    ) -> None:
         self.config, self.compute, self.device = config, compute, compute.device
         self.model = model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = list(self.model.parameters())  # walking the modules every step costs a small net 5 %
         self.averaged = processes.averaging(self.model)
-        self.criterion = build_loss(config, compute.device)
+        self.criterion = teaching.criterion(build_loss(config, compute.device))
         self.update = optim.build(self.model, config.optimizer)
         self.lrs = [group["lr"] for group in self.update.groups]
         self.scaling = scaling.build(self.weights, compute)
@@ -89,9 +97,9 @@ class Learner:
         for group, lr in zip(self.update.groups, self.lrs, strict=True):
             group["lr"] = lr * factor
 
-    def gradients(self, images: Tensor, targets: Tensor) -> Tensor:
+    def gradients(self, images: Tensor, *targets: Tensor) -> Tensor:
         """The batch's loss at the weights as they are; leaves its gradients, clipped, in them."""
-        loss = self.averaged(self._backward, images, targets)
+        loss = self.averaged(self._backward, images, *targets)
         self.scaling.settle()
         if self.config.clip_value is not None:
             nn.utils.clip_grad_value_(self.weights, self.config.clip_value)
@@ -99,19 +107,19 @@ class Learner:
             nn.utils.clip_grad_norm_(self.weights, self.config.clip_norm)
         return loss
 
-    def _backward(self, images: Tensor, targets: Tensor) -> Tensor:
+    def _backward(self, images: Tensor, *targets: Tensor) -> Tensor:
         """The same of the rows that this process takes, not clipped: in `accumulate` parts, one after the other."""
         for weight in self.weights:
             weight.grad = None
         parts = min(self.config.accumulate, max(1, len(images) // 2))  # batch norm wants two images
-        pairs = zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True)
-        return torch.stack([self._part(part, own, len(part) / len(images)) for part, own in pairs]).sum()
+        split = zip(*(each.tensor_split(parts) for each in (images, *targets)), strict=True)
+        return torch.stack([self._part(len(part[0]) / len(images), *part) for part in split]).sum()
 
-    def _part(self, images: Tensor, targets: Tensor, share: float) -> Tensor:
+    def _part(self, share: float, images: Tensor, *targets: Tensor) -> Tensor:
         """Adds a part's share of the gradients to those of the weights; its share of the loss."""
         with self.compute.autocast():
             logits = self.model(images)
-        loss = self.criterion(logits.float(), targets)
+        loss = self.criterion(logits.float(), *targets)
         scaled = self.scaling.scale(loss)
         scaled.backward(torch.full_like(scaled, share))
         return loss.detach() * share
@@ -168,12 +176,13 @@ def fit(
     compute: Compute,
     state: State | None = None,
     processes: Processes = ALONE,
+    teaching: Teaching = UNTAUGHT,
 ) -> Iterator[Step | Epoch]:
     """Trains `model` in place. Yields after every batch and every epoch. Raises Diverged on a non-finite loss.
 
     Of several processes each is given all of `train`, and its rows of `val`.
     """
-    learner = Learner(model, config, compute, processes)
+    learner = Learner(model, config, compute, processes, teaching)
     if state is not None:
         learner.load(state)
     steps, mixed = train.steps, mix.build(config.mix, train.seed, train.classes)
@@ -185,9 +194,10 @@ def fit(
         learner.model.train()
         for images, labels in train.epoch(learner.epoch, learner.step):
             learner.set_lr(steps)
-            images, targets = mixed(images, labels, learner.epoch, learner.step)
+            images, labels = mixed(images, labels, learner.epoch, learner.step)
+            targets = teaching.targets(images, labels, learner.epoch, learner.step)
             images = sized(images, learner.epoch * steps + learner.step)
-            losses[learner.step] = learner.update.step(partial(learner.gradients, images, targets))
+            losses[learner.step] = learner.update.step(partial(learner.gradients, images, *targets))
             learner.step += 1
             learner.ema.update(learner.epoch * steps + learner.step)
             if learner.step % check_every == 0:

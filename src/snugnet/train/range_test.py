@@ -19,6 +19,7 @@ from snugnet.data.loader import TrainLoader
 from snugnet.device import Compute
 from snugnet.train import mix
 from snugnet.train.config import TrainConfig
+from snugnet.train.distill import UNTAUGHT, Teaching
 from snugnet.train.loop import Learner
 
 DIVERGED = 5.0  # times the least smoothed loss
@@ -61,10 +62,15 @@ class Suggestion:
 
 
 def sweep(
-    model: nn.Module, train: TrainLoader, config: TrainConfig, compute: Compute, plan: RangeConfig
+    model: nn.Module,
+    train: TrainLoader,
+    config: TrainConfig,
+    compute: Compute,
+    plan: RangeConfig,
+    teaching: Teaching = UNTAUGHT,
 ) -> Iterator[Point]:
     """Trains `model` in place, a point a batch; ends early where the loss diverges."""
-    learner = Learner(model, config, compute)
+    learner = Learner(model, config, compute, teaching=teaching)
     learner.model.train()
     mixed = mix.build(config.mix, train.seed, train.classes)
     smoothed, least = math.nan, math.inf
@@ -72,9 +78,10 @@ def sweep(
         if learner.step == 0:
             batches = train.epoch(learner.epoch)
         images, labels = next(batches)
-        images, targets = mixed(images, labels, learner.epoch, learner.step)
+        images, labels = mixed(images, labels, learner.epoch, learner.step)
+        targets = teaching.targets(images, labels, learner.epoch, learner.step)
         learner.scale_lr(plan.lr(step) / config.optimizer.lr)
-        loss = learner.update.step(partial(learner.gradients, images, targets)).item()
+        loss = learner.update.step(partial(learner.gradients, images, *targets)).item()
         smoothed = loss if step == 0 else plan.smoothing * loss + (1 - plan.smoothing) * smoothed
         if not math.isfinite(smoothed):
             return
