@@ -14,6 +14,7 @@ ORDER = [
     "foreign",
     "device parallel stopping",
     "models data",
+    "compress",
     "artifact checkpoint",
     "budget evaluate",
     "train",

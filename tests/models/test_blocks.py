@@ -106,7 +106,7 @@ def test_a_row_of_pre_activation_ends_in_one_activation():
         ("stages.1: a block with an even kernel and stride 2 needs a map whose side is a multiple of it; got 5x5",
          [["basic", 1, 4], {"blocks": 1, "channels": 4, "kernel": 2, "even": "padding"}], {"image_size": 5}),
         ("expand belongs to fire; got basic", [{"blocks": 1, "channels": 4, "expand": [1, 1]}], {}),
-        ("inner belongs to bottleneck and fire; got basic", [{"blocks": 1, "channels": 4, "inner": 2}], {}),
+        ("inner belongs to basic, bottleneck, preact, fire; got single", [{"block": "single", "blocks": 1, "channels": 4, "inner": 2}], {}),
         ("inner and reduction both say the inner width; give one",
          [{"block": "fire", "blocks": 1, "channels": 4, "inner": 2, "reduction": 2}], {}),
         ("a skip must lead forward among blocks 1 to 2; got 2 to 2", [["basic", 2, 4]],

@@ -1,0 +1,1 @@
+"""A trained net made smaller: pure functions on specifications and tensors."""
