@@ -56,7 +56,14 @@ class Found:
 
 
 def find(experiment: Experiment) -> Found | None:
-    """The parent of a training; None where it begins afresh. Reads no image. Raises RecipeError, ArtifactError."""
+    """The parent of a training; None where it begins afresh. Reads no image. Raises RecipeError, ArtifactError.
+
+    An experiment whose parent stands in it, a pruned net's, begins with that one.
+    """
+    if experiment.parent is not None:
+        made = read(experiment.parent)
+        _check_fits(made, experiment.model)
+        return Found(experiment.parent, made, None)
     given = experiment.train.init_from
     if given is None:
         return None
@@ -66,7 +73,7 @@ def find(experiment: Experiment) -> Found | None:
     _check_fits(shipped, experiment.model)
     parent = Parent(
         path=shipped.path.as_posix(),
-        sha256=_sha256(shipped.path),
+        sha256=sha256_of(shipped.path),
         recipe_sha256=None if record is None else record.experiment.sha256,
     )
     return Found(parent, shipped, None if record is None else record.experiment.data)
@@ -79,7 +86,7 @@ def read(parent: Parent) -> Shipped:
         raise ArtifactError(
             f"{path}: this run begins with its weights, but it is not there (from {Path.cwd()}); {remedy}"
         )
-    if (seen := _sha256(path)) != parent.sha256:
+    if (seen := sha256_of(path)) != parent.sha256:
         raise ArtifactError(
             f"{path}: this run begins with the weights of SHA-256 {parent.sha256[:12]}..., "
             f"but the file has {seen[:12]}... now; {remedy}"
@@ -87,7 +94,7 @@ def read(parent: Parent) -> Shipped:
     return artifact.read(path)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -27,7 +27,7 @@ State = Mapping[str, Tensor]
 
 
 class PruneConfig(Frozen):
-    """`by`: what a channel matters. "bn_scale": the size of its norms' scales, where it has none its filters (Liu et al.
+    """`by`: what a channel matters. "bn_scale": the size of its norms' scales, without one its filters (Liu et al.
     2017, arXiv 1708.06519); "magnitude": the L2 norm of its filters (Li et al. 2017, arXiv 1608.08710, with L1 there);
     "taylor": the square of the first-order change in loss without it (Molchanov et al. 2019, arXiv 1906.10771).
 
