@@ -311,9 +311,8 @@ def test_a_target_out_of_reach():
 
 
 def test_a_block_of_the_user_s_own_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "prunable.py").write_text(
-        "from torch import nn\ndef Own(block):\n    return nn.Conv2d(block.channels_in, block.channels_out, 3, padding=1)\n"
-    )
+    make = "nn.Conv2d(block.channels_in, block.channels_out, 3, padding=1)"
+    (tmp_path / "prunable.py").write_text(f"from torch import nn\ndef Own(block):\n    return {make}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with foreign.code_allowed():
         plain = spec(["basic", 1, 6], {"block": "prunable:Own", "blocks": 1, "channels": 6, "stride": 1}, **SMALL)
