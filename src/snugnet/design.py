@@ -114,7 +114,10 @@ def _baked(card: Card) -> Any:
 
     def scaled(part: Any, name: str) -> Any:
         given = getattr(part, name, None)
-        return part if given is None else part.model_copy(update={name: model.scaled(given)})
+        if given is None:
+            return part
+        widths = tuple(map(model.scaled, given)) if isinstance(given, tuple) else model.scaled(given)
+        return part.model_copy(update={name: widths})
 
     stages = tuple(scaled(scaled(stage, "channels"), "inner") for stage in model.stages)
     stem = model.stem if model.whitens else scaled(model.stem, "channels")

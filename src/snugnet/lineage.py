@@ -65,7 +65,14 @@ class Found:
 
 
 def find(experiment: Experiment) -> Found | None:
-    """The parent of a training; None where it begins afresh. Reads no image. Raises RecipeError, ArtifactError."""
+    """The parent of a training; None where it begins afresh. Reads no image. Raises RecipeError, ArtifactError.
+
+    An experiment whose parent stands in it, a pruned net's, begins with that one.
+    """
+    if experiment.parent is not None:
+        made = read(experiment.parent)
+        _check_fits(made, experiment.model)
+        return Found(experiment.parent, made, None)
     given = experiment.train.init_from
     if given is None:
         return None
@@ -97,7 +104,7 @@ def _found(given: str, seed: int, key: str) -> Found:
     shipped = artifact.read(place if record is None else place / "model.safetensors")
     parent = Parent(
         path=shipped.path.as_posix(),
-        sha256=_sha256(shipped.path),
+        sha256=sha256_of(shipped.path),
         recipe_sha256=None if record is None else record.experiment.sha256,
     )
     return Found(parent, shipped, None if record is None else record.experiment.data)
@@ -108,7 +115,7 @@ def read(parent: Parent, role: str = AS_PARENT) -> Shipped:
     path, remedy = Path(parent.path), "put that file back, or train again in another directory"
     if not path.is_file():
         raise ArtifactError(f"{path}: this run {role}, but it is not there (from {Path.cwd()}); {remedy}")
-    if (seen := _sha256(path)) != parent.sha256:
+    if (seen := sha256_of(path)) != parent.sha256:
         raise ArtifactError(
             f"{path}: this run {role} as of SHA-256 {parent.sha256[:12]}..., but the file has {seen[:12]}... now; "
             f"{remedy}"
@@ -116,7 +123,7 @@ def read(parent: Parent, role: str = AS_PARENT) -> Shipped:
     return artifact.read(path)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -193,7 +193,7 @@ def execute(run: Run, data: Splits, compute: Compute, cost: budget.Cost, control
         clock = Clock(run.elapsed_s(), controls.started)
         with memory_explained(experiment, compute):
             train(run, data, compute, controls, clock)
-            state = run.state("best" if experiment.train.keep == "best" and len(data.val) else "last")
+            state = run.state("best" if experiment.train.keeps_best and len(data.val) else "last")
             assert state is not None, "training ends with a checkpoint"
             shipped, weights = ship(run, data, state)
             held = held_out(data, experiment.data)
@@ -224,6 +224,9 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
     experiment = run.experiment
     state = run.state()
     run.rewind(state["epoch"] if state else 0)
+    if not experiment.train.epochs and state is None:
+        run.save(loop.Learner(initial_model(experiment, data), experiment.train, compute).state(), clock())
+        return
     judged = state["history"] if state else []
     best = max((score(each, experiment.train.keep_metric) for each in judged), default=None)
     for progress in learning(experiment, data, compute, controls, state):
@@ -498,7 +501,7 @@ def summarize(
         "size_mb": cost.size_mb,
         "peak_activation_bytes": cost.peak_activation_bytes,
         "budget": experiment.budget.plain(exclude_defaults=True),
-        "weights": "best" if experiment.train.keep == "best" else weights,
+        "weights": "best" if experiment.train.keeps_best else weights,
         "epoch": epoch,
         "trained_on": experiment.data.train_on,
         "classes": list(shipped.card.classes),

@@ -5,7 +5,7 @@ config.json        every value resolved              checkpoint/           for r
 environment.json   versions, machine, command        model.safetensors     the artifact
 predictions/       logits and labels of each split   summary.json          written last: it means finished
 tracking.json      what each tracker was told        tensorboard/, ...     its own files
-bench.json         the last timing of one image
+bench.json         the last timing of one image      start.safetensors     what a pruned net began with
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from snugnet.recipe import Experiment, Recipe
 
 State = dict[str, Any]
 ROOT = Path("runs")  # where runs lie that were given no directory
-_OURS = {"recipe.toml", "environment.json", ".lock"}  # what a run stopped while it was being created may hold
+START = "start.safetensors"
+_OURS = {"recipe.toml", "environment.json", ".lock", START}  # what a run stopped while it was being created may hold
 _GROUP = {"recipe.toml"}  # and a group
 
 
@@ -81,8 +82,16 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """An existing run, to go on with. Raises ArtifactError where there is none."""
-        return cls(path, read(path).experiment)
+        """An existing run, to go on with. Raises ArtifactError where there is none.
+
+        Weights that it begins with and that lie in its own directory are found when that was moved.
+        """
+        experiment = read(path).experiment
+        parent, own = experiment.parent, path / START
+        if parent and Path(parent.path).name == START and not Path(parent.path).exists() and own.is_file():
+            moved = parent.model_copy(update={"path": own.as_posix()})
+            experiment = experiment.model_copy(update={"parent": moved})
+        return cls(path, experiment)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from command import snug
 from snugnet.cli.main import app
 
 TRAINING = ("train", "resume", "demo", "lr-find", "recipes", "show", "plan", "design", "doctor")
-JUDGING = ("evaluate", "compare", "explain", "report", "verify", "data check", "data show", "bench")
+JUDGING = ("evaluate", "compare", "explain", "report", "verify", "data check", "data show", "bench", "compress")
 COMMANDS = sorted(TRAINING + JUDGING)
 
 

@@ -106,7 +106,14 @@ def test_a_row_of_pre_activation_ends_in_one_activation():
         ("stages.1: a block with an even kernel and stride 2 needs a map whose side is a multiple of it; got 5x5",
          [["basic", 1, 4], {"blocks": 1, "channels": 4, "kernel": 2, "even": "padding"}], {"image_size": 5}),
         ("expand belongs to fire; got basic", [{"blocks": 1, "channels": 4, "expand": [1, 1]}], {}),
-        ("inner belongs to bottleneck and fire; got basic", [{"blocks": 1, "channels": 4, "inner": 2}], {}),
+        ("inner belongs to basic, bottleneck, preact, fire; got single",
+         [{"block": "single", "blocks": 1, "channels": 4, "inner": 2}], {}),
+        ("inner must be one width, or one for each of 2 blocks; got 3",
+         [{"blocks": 2, "channels": 4, "inner": [2, 1, 3]}], {}),
+        ("must be a whole number from 1 to 65536, or one for each block; got [2, 0]",
+         [{"blocks": 2, "channels": 4, "inner": [2, 0]}], {}),
+        ("inner and reduction both say the inner width; give one",
+         [{"blocks": 1, "channels": 4, "se": {"inner": 2, "reduction": 2}}], {}),
         ("inner and reduction both say the inner width; give one",
          [{"block": "fire", "blocks": 1, "channels": 4, "inner": 2, "reduction": 2}], {}),
         ("a skip must lead forward among blocks 1 to 2; got 2 to 2", [["basic", 2, 4]],
@@ -132,6 +139,31 @@ def test_impossible_nets_are_refused(words, stages, options):
     with pytest.raises(ValidationError) as caught:
         spec(*stages, **options)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("block", ["basic", "preact", "bottleneck", "fire"])
+def test_each_block_of_a_stage_may_have_its_own_inner_width(block):
+    model = build_meta(spec({"block": block, "blocks": 2, "channels": 8, "inner": [3, 5]}, width=2.0))
+    layer = "squeeze.conv" if block == "fire" else "conv1"
+    assert [each.body.get_submodule(layer).out_channels for each in model.stages[0]] == [6, 10]
+
+
+@pytest.mark.parametrize("block", ["basic", "preact"])
+def test_without_an_inner_width_it_is_the_outputs(block):
+    plain = build_meta(spec({"block": block, "blocks": 1, "channels": 8})).state_dict()
+    given = build_meta(spec({"block": block, "blocks": 1, "channels": 8, "inner": 8})).state_dict()
+    assert {name: value.shape for name, value in plain.items()} == {name: value.shape for name, value in given.items()}
+
+
+def test_a_shortcut_that_is_a_convolution_in_the_first_block_of_each_stage():
+    model = build_meta(spec(["basic", 2, 4], {"blocks": 2, "channels": 4, "stride": 1}, shortcut={"kind": "first"}))
+    kinds = [type(block.shortcut).__name__ for stage in model.stages for block in stage]
+    assert kinds == ["Sequential", "Identity"] * 2
+
+
+def test_squeeze_and_excitation_of_a_given_width():
+    model = build_meta(spec({"blocks": 1, "channels": 8, "se": {"inner": 3}}, width=2.0))
+    assert model.stages[0][0].se.squeeze.out_channels == 3
 
 
 @pytest.mark.parametrize("name", ["tu24/v4", "tu24/alpha", "aswani22/row1-kernel2-padding"])

@@ -291,6 +291,16 @@ def _resume_one(path: Path, experiment: Experiment, controls: Controls, trackers
     return summary
 
 
+def train_prepared(
+    loaded: LoadedRecipe, path: Path, device: str, stop_after: str | None, *, as_json: bool
+) -> dict[str, Any] | None:
+    """Trains a recipe that another command made; its summary, or None where --stop-after ended it before its end."""
+    controls = _controls(loaded.experiment, device, stop_after)
+    with _stopped_on_time(controls, path, as_json=as_json):
+        return _train_one(loaded, path, controls, (), force=True)
+    return None
+
+
 def _train_seeds(
     loaded: LoadedRecipe, root: Path, count: int, controls: Controls, trackers: Sequence[str], *, force: bool
 ) -> list[dict[str, Any]]:

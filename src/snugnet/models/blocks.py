@@ -19,11 +19,11 @@ from snugnet.models.parts import Entry, Shortcut
 from snugnet.models.spec import ModelSpec, Place
 
 
-def shortcut(block: Block, spec: Shortcut) -> nn.Module | None:
-    """Identity where shapes agree, else a convolution with or without norm; None where the shortcut is removed."""
+def shortcut(block: Block, spec: Shortcut, *, projects: bool) -> nn.Module | None:
+    """Identity, or a convolution with or without norm; None where the shortcut is removed."""
     if spec.kind == "none":
         return None
-    if spec.kind == "projection" and block.stride == 1 and block.channels_in == block.channels_out:
+    if not projects:
         return nn.Identity()
     if spec.norm:
         return block.conv_norm(block.channels_in, block.channels_out, spec.kernel, block.stride)
@@ -98,7 +98,7 @@ def residual(spec: ModelSpec, places: list[Place], number: int) -> Residual:
     rate = spec.drop_path * (number - 1) / max(1, len(places) - 1) if stage.drop_path is None else stage.drop_path
     return Residual(
         BODIES[stage.block](block) if stage.block in BODIES else foreign.body(stage.block, block),
-        shortcut(block, stage.shortcut or spec.shortcut),
+        shortcut(block, stage.shortcut or spec.shortcut, projects=spec.has_projection(place)),
         nn.Identity() if _opens_the_next(spec, places, number) else block.act(),
         se=SqueezeExcite(place.channels_out, stage.se) if stage.se else None,
         drop_path=DropPath(rate) if rate else None,

@@ -33,15 +33,15 @@ def _activated(block: Block, number: int) -> OrderedDict[str, nn.Module]:
 
 
 def basic(block: Block) -> nn.Sequential:
-    """Two KxK convolutions; the first has the stride.
+    """Two KxK convolutions, the inner width between them; the first has the stride.
 
     An even kernel makes a map larger by one (aswani22, "Kernel Size Adjustment"). Its design 1, `even` "padding", pads
     the second convolution by one less; design 2, "pool", puts an average pool of 2 behind each.
     """
     kernel, out = block.stage.kernel, block.channels_out
     padding = kernel // 2 - (block.stage.even == "padding")
-    first = block.conv(block.channels_in, out, kernel, block.stride)
-    return _layers(block, first, block.conv(out, out, kernel, padding=padding))
+    first = block.conv(block.channels_in, block.inner, kernel, block.stride)
+    return _layers(block, first, block.conv(block.inner, out, kernel, padding=padding))
 
 
 def bottleneck(block: Block) -> nn.Sequential:
@@ -63,10 +63,10 @@ def preact(block: Block) -> nn.Sequential:
     """Norm and activation before each of two KxK convolutions (He et al. 2016, arXiv 1603.05027; avvari24's code)."""
     kernel, into, out = block.stage.kernel, block.channels_in, block.channels_out
     layers: OrderedDict[str, nn.Module] = OrderedDict(norm1=block.batch_norm(into), activation1=block.act())
-    layers["conv1"] = block.conv(into, out, kernel, block.stride)
-    layers["norm2"] = block.batch_norm(out)
+    layers["conv1"] = block.conv(into, block.inner, kernel, block.stride)
+    layers["norm2"] = block.batch_norm(block.inner)
     layers |= _activated(block, 2)
-    layers["conv2"] = block.conv(out, out, kernel)
+    layers["conv2"] = block.conv(block.inner, out, kernel)
     return nn.Sequential(layers)
 
 

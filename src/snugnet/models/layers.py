@@ -79,7 +79,7 @@ def block_at(spec: ModelSpec, place: Place) -> Block:
         spec.norm,
         spec.activation,
         size=place.size_in,
-        inner=spec.scaled(stage.inner) if stage.inner else max(1, place.channels_out // stage.reduction),
+        inner=spec.inner(place),
         conv_bias=spec.conv_bias,
     )
 
@@ -106,7 +106,7 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, spec: SqueezeExcitation) -> None:
         super().__init__()
-        inner = max(1, channels // spec.reduction)
+        inner = spec.width(channels)
         self.squeeze = nn.Conv2d(channels, inner, 1)
         self.excite = nn.Conv2d(inner, channels, 1)
 

@@ -8,7 +8,8 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from snugnet.config import Frozen
 
-Count = Annotated[int, Field(ge=1, le=65_536)]
+MOST_CHANNELS = 65_536
+Count = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]
 Kernel = Annotated[int, Field(ge=1, le=11)]
 Stride = Annotated[int, Field(ge=1, le=8)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -54,6 +55,17 @@ class SqueezeExcitation(Frozen):
     """Each channel is scaled by what all channels are on average (Hu et al. 2017, arXiv 1709.01507)."""
 
     reduction: Count = 16  # width between the two convolutions: channels / reduction
+    inner: Count | None = None  # or this, whatever the width multiplier is
+
+    @model_validator(mode="after")
+    def _uses_what_is_given(self) -> Self:
+        if self.inner is not None and self.reduction != 16:
+            raise ValueError("inner and reduction both say the inner width; give one")
+        return self
+
+    def width(self, channels: int) -> int:
+        """Channels between its two convolutions."""
+        return self.inner or max(1, channels // self.reduction)
 
 
 class Stem(Frozen):
@@ -82,10 +94,11 @@ class Stem(Frozen):
 class Shortcut(Frozen):
     """What is added to a block's body.
 
-    "projection" is the identity where shapes agree and a convolution elsewhere; "always" a convolution everywhere.
+    "projection" is the identity where shapes agree and a convolution elsewhere; "first" a convolution in the first
+    block of a stage, whatever the shapes, and the identity in the others; "always" a convolution everywhere.
     """
 
-    kind: Literal["projection", "always", "none"] = "projection"
+    kind: Literal["projection", "first", "always", "none"] = "projection"
     kernel: OddKernel = 1
     norm: bool = True
 

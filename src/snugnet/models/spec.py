@@ -16,6 +16,7 @@ from snugnet import foreign
 from snugnet.config import Frozen
 from snugnet.models.parts import (
     EVEN,
+    MOST_CHANNELS,
     Count,
     Entry,
     Head,
@@ -32,6 +33,7 @@ from snugnet.models.parts import (
 from snugnet.problems import nearest
 
 BLOCKS = ("basic", "bottleneck", "single", "preact", "depthwise", "fire")
+WITH_INNER = ("basic", "bottleneck", "preact", "fire")
 ActivationName = Literal[
     "relu", "gelu", "silu", "hardswish", "leaky_relu", "elu", "selu", "mish", "relu6", "tanh", "softplus"
 ]
@@ -53,7 +55,16 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _widths(value: Any) -> Any:
+    """One width, or a list of them."""
+    each = value if isinstance(value, (list, tuple)) else (value,)
+    if each and all(type(width) is int and 1 <= width <= MOST_CHANNELS for width in each):
+        return _as_tuple(value)
+    raise ValueError(f"must be a whole number from 1 to {MOST_CHANNELS}, or one for each block; got {value!r}")
+
+
 BlockName = Annotated[str, AfterValidator(_known_block)]
+Widths = Annotated[int | tuple[int, ...], BeforeValidator(_widths)]
 Proportion = Annotated[tuple[Count, Count], BeforeValidator(_as_tuple)]
 
 
@@ -69,7 +80,7 @@ class Stage(Frozen):
     even: Literal["padding", "pool"] | None = None  # how a basic block keeps the map's size with an even kernel
     dropout: Probability = 0.0  # inside each block, after its first activation
     reduction: Count = 4  # bottleneck and fire: their inner width is channels / reduction
-    inner: Count | None = None  # or this, before the width multiplier
+    inner: Widths | None = None  # the width between convolutions, of all blocks or of each, before the multiplier
     expand: Proportion | None = None  # fire: its 1x1 and KxK branches share the channels so; None: equally
     se: SqueezeExcitation | None = None  # at the end of each body
     drop_path: Probability | None = None  # chance that an image skips a body in training; None: the model's
@@ -104,8 +115,10 @@ class Stage(Frozen):
         own = foreign.is_path(self.block)
         if self.expand is not None and self.block != "fire" and not own:
             raise ValueError(f"expand belongs to fire; got {self.block}")
-        if self.inner is not None and self.block not in ("bottleneck", "fire") and not own:
-            raise ValueError(f"inner belongs to bottleneck and fire; got {self.block}")
+        if self.inner is not None and self.block not in WITH_INNER and not own:
+            raise ValueError(f"inner belongs to {', '.join(WITH_INNER)}; got {self.block}")
+        if isinstance(self.inner, tuple) and len(self.inner) != self.blocks:
+            raise ValueError(f"inner must be one width, or one for each of {self.blocks} blocks; got {len(self.inner)}")
         if self.inner is not None and self.reduction != 4:
             raise ValueError("inner and reduction both say the inner width; give one")
         return self
@@ -113,6 +126,10 @@ class Stage(Frozen):
     @property
     def shrinks_by_pool(self) -> bool:
         return self.entry is not None and self.entry.pool is not None
+
+    def inner_of(self, block: int) -> int | None:
+        """What is given for a block of the stage, numbered from 0."""
+        return self.inner[block] if isinstance(self.inner, tuple) else self.inner
 
     def size_after(self, size: int, stride: int) -> int:
         size = (size - 1) // stride + 1 if self.entry is None else self.entry.size_after(size, stride)
@@ -129,6 +146,7 @@ class Place:
     stride: int
     size_in: int
     size_out: int
+    block: int = 0  # its number in the stage, from 0
 
 
 def _skips(value: Any) -> Any:
@@ -250,11 +268,26 @@ class ModelSpec(Frozen):
             size, stride, out = sizes[index], self.stride(index), self.scaled(stage.channels)
             if stage.entry is not None:
                 channels, size, stride = out, stage.entry.size_after(size, stride), 1
-            for _ in range(stage.blocks):
+            for block in range(stage.blocks):
                 after = (size - 1) // stride + 1
-                found.append(Place(index, channels, out, stride, size, after))
+                found.append(Place(index, channels, out, stride, size, after, block))
                 channels, size, stride = out, after, 1
         return found
+
+    def inner(self, place: Place) -> int:
+        """The width inside a block: as given, else that of its output, or of bottleneck and fire a part of it."""
+        stage = self.stages[place.stage]
+        given = stage.inner_of(place.block)
+        if given is not None:
+            return self.scaled(given)
+        out = place.channels_out
+        return out if stage.block in ("basic", "preact") else max(1, out // stage.reduction)
+
+    def has_projection(self, place: Place) -> bool:
+        """Whether the shortcut of a block, where there is one, is a convolution."""
+        kind = (self.stages[place.stage].shortcut or self.shortcut).kind
+        agree = place.stride == 1 and place.channels_in == place.channels_out
+        return kind == "always" or (kind == "first" and place.block == 0) or (kind == "projection" and not agree)
 
     def skip_pairs(self) -> list[tuple[int, int]]:
         """(from, to) of every skip, blocks numbered from 1."""

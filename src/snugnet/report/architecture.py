@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from snugnet.models.parts import Pool, Shortcut, Stem
+from snugnet.models.parts import Pool, Shortcut, SqueezeExcitation, Stem
 from snugnet.models.spec import ModelSpec, Place, Stage
 
 Kind = Literal["layer", "pool", "block"]
@@ -82,7 +82,7 @@ def _pools(pool: Pool | None) -> list[Box]:
 def _stem(spec: ModelSpec, stem: Stem, side: int) -> Part:
     kind = " whitening" if stem.whiten else ""
     conv = Box("layer", (_conv(stem.kernel, spec.stem_channels, stem.stride, kind),))
-    se = [Box("layer", (f"squeeze-excite, /{stem.se.reduction}",))] if stem.se else []
+    se = [Box("layer", (_se(stem.se, spec.stem_channels),))] if stem.se else []
     note = "filters set from the data, frozen" if stem.whiten else ""
     return Part("Stem", _shape(spec.stem_channels, side), (conv, *_pools(stem.pool), *se), note)
 
@@ -116,25 +116,26 @@ def _shortcut(spec: ModelSpec, place: Place) -> str:
     own: Shortcut = spec.stages[place.stage].shortcut or spec.shortcut
     if own.kind == "none":
         return ""
-    if own.kind == "projection" and place.stride == 1 and place.channels_in == place.channels_out:
-        return "identity"
-    return f"{own.kernel}×{own.kernel}"
+    return f"{own.kernel}×{own.kernel}" if spec.has_projection(place) else "identity"
 
 
 def _lines(spec: ModelSpec, place: Place) -> tuple[str, ...]:
     """A line for each convolution of a block."""
     stage, out, stride = spec.stages[place.stage], place.channels_out, place.stride
-    kernel = stage.kernel
-    inner = spec.scaled(stage.inner) if stage.inner else max(1, out // stage.reduction)
+    kernel, inner = stage.kernel, spec.inner(place)
     lines = {
-        "basic": (_conv(kernel, out, stride), _conv(kernel, out)),
-        "preact": (_conv(kernel, out, stride), _conv(kernel, out)),
+        "basic": (_conv(kernel, inner, stride), _conv(kernel, out)),
+        "preact": (_conv(kernel, inner, stride), _conv(kernel, out)),
         "single": (_conv(kernel, out, stride),),
         "bottleneck": (_conv(1, inner), _conv(kernel, inner, stride), _conv(1, out)),
         "depthwise": (_conv(kernel, place.channels_in, stride, " each channel"), _conv(1, out)),
         "fire": (_conv(1, inner, stride), f"1×1 beside {kernel}×{kernel}, {out}"),
     }.get(stage.block, (f"{stage.block.rpartition(':')[2]}, {out}" + (f", /{stride}" if stride > 1 else ""),))
-    return (*lines, f"squeeze-excite, /{stage.se.reduction}") if stage.se else lines
+    return (*lines, _se(stage.se, out)) if stage.se else lines
+
+
+def _se(se: SqueezeExcitation, channels: int) -> str:
+    return f"squeeze-excite, {se.width(channels)}" if se.inner else f"squeeze-excite, /{se.reduction}"
 
 
 def _note(spec: ModelSpec, stage: Stage) -> str:

@@ -30,7 +30,7 @@ def _known_loss(loss: str) -> str:
 class TrainConfig(Frozen):
     """How a net is trained. Epochs and batches as in the papers: an epoch is one pass over the training images."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    epochs: Annotated[int, Field(ge=0, le=100_000)]  # 0: the weights of init_from ship as they are
     init_from: Annotated[str, Field(min_length=1)] | None = None  # whose weights it begins with, see lineage.py
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 128
     accumulate: Annotated[int, Field(ge=1, le=1_000_000)] = 1  # equal parts that a batch's gradients are taken in
@@ -60,6 +60,19 @@ class TrainConfig(Frozen):
                 f"label_smoothing belongs to cross_entropy, and {self.loss} does not read it; give 0, or loss_options"
             )
         return self
+
+    @model_validator(mode="after")
+    def _has_weights_to_ship(self) -> Self:
+        if not self.epochs and self.init_from is None:
+            raise ValueError(
+                "epochs must be at least 1, or 0 with init_from, whose weights then ship; got 0 without it"
+            )
+        return self
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether an epoch is chosen on val, where there is one."""
+        return self.keep == "best" and self.epochs > 0
 
     @property
     def watches_val(self) -> str | None:
