@@ -20,7 +20,7 @@ ORDER = [
     "memory environment",
     "recipe",
     "design runs",
-    "lineage",
+    "lineage finetune",
     "pipeline",
     "ship track",
     "judging compare",

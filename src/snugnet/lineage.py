@@ -1,6 +1,8 @@
 """The weights of another run that a training begins with: which file `train.init_from` means, and whether it fits.
 
-The rules stand in docs/recipes.md, and nothing beyond them is tried.
+The rules stand in docs/recipes.md, and nothing beyond them is tried. Without `train.transfer` every tensor must fit. With
+it, the classifier is fresh where the classes have other names, and the first filters are made for another number of
+channels; all else must fit as ever.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from snugnet import artifact, recipe, runs, toml_text
 from snugnet.artifact import Shipped, shipped_tensors
+from snugnet.data import sources
 from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.splits import Splits
 from snugnet.errors import ArtifactError, RecipeError
@@ -27,6 +30,23 @@ from snugnet.runs import RunRecord
 
 MOST_SHOWN = 3
 SIZES = ("in_channels", "image_size", "classes")  # a net takes them from its data
+FIRST, CLASSIFIER = "stem.conv.weight", ("head.classifier.weight", "head.classifier.bias")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a net takes from a parent: `tensors` by name, of which `remade` were made for its channels; the others of
+    its own are `fresh`, and why."""
+
+    tensors: dict[str, Tensor]
+    remade: str | None
+    fresh: tuple[str, ...]
+    reason: str
+
+    @property
+    def words(self) -> str:
+        fresh = f"fresh are {', '.join(self.fresh)} ({self.reason})" if self.fresh else "none is fresh"
+        return f"{len(self.tensors)} tensors are taken from it{self.remade or ''}; {fresh}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +56,7 @@ class Found:
     parent: Parent
     shipped: Shipped
     trained_on: DataConfig | None
+    transfer: Transfer | None = None  # None where every tensor is taken
 
     def doubts(self, experiment: Experiment, data: Splits) -> Iterator[str]:
         """What a user should know of going on from these weights. None of it is an error: going on with other data or
@@ -46,8 +67,12 @@ class Found:
                 f"{path}: learned images normalised by {there}, here it is {_shown(here)}; "
                 "set data.normalize where they should be the same"
             )
-        if before.classes != data.info.classes:
+        if self.transfer is not None:
+            yield self.transfer.words
+        elif before.classes != data.info.classes:
             yield f"{path}: its classes are {_some(before.classes)}, here they are {_some(data.info.classes)}"
+        if self.transfer is not None and before.classes != data.info.classes:
+            return  # of another data set, whose images are others
         if len(data.val) and self.trained_on is not None and _may_know_val(self.trained_on, experiment.data):
             yield (
                 f"{path}: may have learned images that are val here, and val accuracy may be too high; "
@@ -60,16 +85,57 @@ def find(experiment: Experiment) -> Found | None:
     given = experiment.train.init_from
     if given is None:
         return None
-    place = _located(given, experiment.seed)
-    record = None if place.is_file() else runs.read_finished(place)
-    shipped = artifact.read(place if record is None else place / "model.safetensors")
-    _check_fits(shipped, experiment.model)
+    shipped, record = opened(given, experiment.seed)
+    taken = None
+    if experiment.train.transfer:
+        taken = transfer(shipped, experiment.model, sources.describe(experiment.data).classes)
+    else:
+        _check_fits(shipped, experiment.model, _shapes(shipped.model), _shapes(build_meta(experiment.model)))
     parent = Parent(
         path=shipped.path.as_posix(),
         sha256=_sha256(shipped.path),
         recipe_sha256=None if record is None else record.experiment.sha256,
     )
-    return Found(parent, shipped, None if record is None else record.experiment.data)
+    return Found(parent, shipped, None if record is None else record.experiment.data, taken)
+
+
+def opened(given: str, seed: int) -> tuple[Shipped, RunRecord | None]:
+    """What a name means to a training with that seed, and the run that it lies in; None of a file alone. Raises
+    RecipeError, ArtifactError."""
+    place = _located(given, seed)
+    record = None if place.is_file() else runs.read_finished(place)
+    return artifact.read(place if record is None else place / "model.safetensors"), record
+
+
+def begin(model: nn.Module, parent: Parent, experiment: Experiment, classes: tuple[str, ...]) -> None:
+    """Puts the parent's weights into a fresh net. Raises ArtifactError where its file is not what was found."""
+    shipped = read(parent)
+    if experiment.train.transfer:
+        taken = transfer(shipped, experiment.model, classes).tensors
+        model.load_state_dict(model.state_dict() | taken)
+    else:
+        model.load_state_dict(shipped.model.state_dict())
+
+
+def transfer(shipped: Shipped, spec: ModelSpec, classes: tuple[str, ...]) -> Transfer:
+    """What a net of `spec` for `classes` takes. Raises RecipeError where more than classes and channels differ."""
+    tensors, known = shipped_tensors(shipped.model), shipped.card.classes
+    fresh = () if known == classes else CLASSIFIER
+    taken = {name: value for name, value in tensors.items() if name not in fresh}
+    there, here = shipped.card.model.in_channels, spec.in_channels
+    remade = None
+    if there != here and FIRST in taken:
+        taken[FIRST] = for_channels(taken[FIRST], here)
+        remade = f", {FIRST} made for {here} channels of {there}"
+    needed = {name: shape for name, shape in _shapes(build_meta(spec)).items() if name not in fresh}
+    _check_fits(shipped, spec, {name: tuple(value.shape) for name, value in taken.items()}, needed)
+    return Transfer(taken, remade, fresh, f"its classes are {_some(known)}, here they are {_some(classes)}")
+
+
+def for_channels(filters: Tensor, channels: int) -> Tensor:
+    """Filters (out, C, k, k) for another C: summed over channels and spread evenly, so that an image whose channels are
+    all equal gets the response that it had."""
+    return filters.sum(1, keepdim=True).div(channels).repeat(1, channels, 1, 1)
 
 
 def read(parent: Parent) -> Shipped:
@@ -145,9 +211,12 @@ def _why_not(record: RunRecord, wanted: Experiment, seed: int) -> str:
     return "" if is_same else "was trained with other values"
 
 
-def _check_fits(shipped: Shipped, spec: ModelSpec) -> None:
+Shapes = dict[str, tuple[int, ...]]
+
+
+def _check_fits(shipped: Shipped, spec: ModelSpec, there: Shapes, here: Shapes) -> None:
     """Raises RecipeError with the first tensor that differs, and where the two specifications do."""
-    difference = next(_differences(_shapes(shipped.model), _shapes(build_meta(spec))), None)
+    difference = next(_differences(there, here), None)
     if difference is None:
         return
     specs = islice(_differences(shipped.card.model.plain(), spec.plain(), "model"), MOST_SHOWN)
@@ -157,7 +226,7 @@ def _check_fits(shipped: Shipped, spec: ModelSpec) -> None:
     )
 
 
-def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def _shapes(model: nn.Module) -> Shapes:
     return {name: tuple(value.shape) for name, value in shipped_tensors(model).items()}
 
 

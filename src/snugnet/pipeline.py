@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from snugnet import artifact, budget, device, environment, lineage, memory, parallel
+from snugnet import artifact, budget, device, environment, lineage, memory, parallel, problems
 from snugnet.artifact import Card, Shipped
 from snugnet.budget import Budget
 from snugnet.data import augment, download, sources, splits
@@ -26,6 +27,7 @@ from snugnet.evaluate.metrics import Scores, scores
 from snugnet.evaluate.tta import Looks, TtaConfig, look
 from snugnet.lineage import Found
 from snugnet.models import resnet, whitening
+from snugnet.models.spec import ModelSpec
 from snugnet.parallel import ALONE, Processes
 from snugnet.recipe import Experiment, Recipe
 from snugnet.runs import Run, require_free
@@ -69,7 +71,10 @@ def adapted(experiment: Experiment, info: DataInfo, *, force: bool = False) -> E
     if clashes:
         raise RecipeError(*clashes)
     if any(getattr(experiment.model, name) != value for name, value in found.items()):
-        experiment = experiment.model_copy(update={"model": experiment.model.replaced(**found)})
+        try:
+            experiment = experiment.model_copy(update={"model": experiment.model.replaced(**found)})
+        except ValidationError as error:
+            raise RecipeError(*problems.explain(error, ModelSpec, f"the net for {info.name}", {})) from error
     check_sizes(experiment)
     return experiment
 
@@ -239,7 +244,8 @@ def learning(
     loader, val = loaders(experiment, data, compute.device, controls.processes)
     # A state holds all weights: what the net began with is not asked for again.
     model = resnet.build(experiment.model) if state else initial_model(experiment, data)
-    return loop.fit(model, loader, val, experiment.train, compute, state, controls.processes)
+    config = losses.weighed(experiment.train, data.shown_labels, len(data.info.classes))
+    return loop.fit(model, loader, val, config, compute, state, controls.processes)
 
 
 def interrupted(reason: str, step: Step, run: Run, controls: Controls) -> Interrupted:
@@ -255,7 +261,7 @@ def initial_model(experiment: Experiment, data: Splits) -> resnet.ResNet:
     torch.manual_seed(derived_seed(experiment.seed, "init"))
     model = resnet.build(experiment.model)
     if experiment.parent:
-        model.load_state_dict(lineage.read(experiment.parent).model.state_dict())
+        lineage.begin(model, experiment.parent, experiment, data.info.classes)
     elif experiment.model.whitens:
         whitening.whiten(model.get_submodule("stem.conv"), normalized_sample(data))
     return model
@@ -271,8 +277,9 @@ def sweep_lr(
     data = splits.open_splits(experiment.data, controls.download)
     experiment = descended(experiment, parent, data, controls)
     train_loader, _ = loaders(experiment, data, compute.device)
+    config = losses.weighed(experiment.train, data.shown_labels, len(data.info.classes))
     with memory_explained(experiment, compute):
-        yield from range_test.sweep(initial_model(experiment, data), train_loader, experiment.train, compute, plan)
+        yield from range_test.sweep(initial_model(experiment, data), train_loader, config, compute, plan)
 
 
 def _score(epoch: Epoch, metric: Metric) -> float | None:
@@ -332,7 +339,12 @@ def eval_loader(
 
 def as_many(count: int, images: Images) -> int:
     """`count`, or of larger images as many as have the pixels of so many 32x32 ones."""
-    return max(1, min(count, count * EVAL_SIDE**2 // images.pixels.shape[2] ** 2))
+    return of_side(count, images.pixels.shape[2])
+
+
+def of_side(count: int, side: int) -> int:
+    """The same for images of a known side."""
+    return max(1, min(count, count * EVAL_SIDE**2 // side**2))
 
 
 def normalized_sample(data: Splits) -> torch.Tensor:
