@@ -1,8 +1,8 @@
 """The weights of another run that a training begins with: which file `train.init_from` means, and whether it fits.
 
-The rules stand in docs/recipes.md, and nothing beyond them is tried. Without `train.transfer` every tensor must fit. With
-it, the classifier is fresh where the classes have other names, and the first filters are made for another number of
-channels; all else must fit as ever.
+The rules stand in docs/recipes.md, and nothing beyond them is tried. Without `train.transfer` every tensor must fit.
+With it, the classifier is fresh where the classes have other names, and the first filters are made for another number
+of channels; all else must fit as ever.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from snugnet import units
 from snugnet.cli.console import Json, escape, out, print_json
 from snugnet.cli.display import show_warning
 from snugnet.cli.judging import views
@@ -37,8 +36,8 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="IMAGES...",
-            help="Image files, folders of them, .npy and .npz arrays, CIFAR's and Kaggle's pickles, CIFAR's .bin; - reads "
-            "one image file from stdin.",
+            help="Image files, folders of them, .npy and .npz arrays, CIFAR's and Kaggle's pickles, CIFAR's .bin; - is "
+            "one image file on stdin.",
         ),
     ],
     top: Annotated[int, typer.Option(min=1, help="So many classes an image, the most probable first.")] = 1,

@@ -43,15 +43,15 @@ def register(app: typer.Typer) -> None:
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(help="A built-in recipe (see `snug recipes`) or a TOML file; may be left out with --from."),
+        typer.Argument(help="A built-in recipe (see `snug recipes`) or a TOML file; --from needs none."),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="RUN",
-            help="Go on with the weights of a run, a shipped file, or the newest run of a recipe, on --data. With a RECIPE, "
-            "that says how.",
+            help="Go on with the weights of a run, a shipped file or a recipe's newest run, on --data. A RECIPE beside "
+            "it says how.",
         ),
     ] = None,
     data: Data = None,

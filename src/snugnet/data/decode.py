@@ -40,8 +40,8 @@ def header_size(path: Path) -> tuple[int, int]:
 
 
 def open_rgb(file: Path | BinaryIO, name: str = "") -> Image.Image:
-    """The image upright and in 8-bit RGB, whatever its mode; what is transparent becomes white. Messages call it `name`,
-    or by its path. Raises DataError."""
+    """The image upright and in 8-bit RGB, whatever its mode; what is transparent becomes white. Messages call it by its
+    path, or `name`. Raises DataError."""
     try:
         with Image.open(file) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):

@@ -1,4 +1,4 @@
-"""Images that come without labels: files and folders of them, arrays, and the pickles and records of CIFAR and Kaggle."""
+"""Images that come without labels: files and folders of them, arrays, CIFAR's and Kaggle's pickles and records."""
 
 from __future__ import annotations
 
@@ -145,8 +145,8 @@ def _of_pickle(file: Path) -> Iterator[Unlabelled]:
         kind = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else f"a {type(pixels).__name__}"
         seen = f"its data is {kind}" if "data" in held else "it has no data"
         raise DataError(
-            f"{name}: must hold data, uint8 (images, {IMAGE_BYTES}) or (images, H, W, C), as CIFAR's and Kaggle's pickles "
-            f"do; {seen}: give such a file, or images"
+            f"{name}: must hold data, uint8 (images, {IMAGE_BYTES}) or (images, H, W, C), as CIFAR and Kaggle have "
+            f"it; {seen}: give such a file, or images"
         )
     yield from _numbered(name, images, None if ids is None else _ids(name, ids, len(images)))
 

@@ -1,4 +1,4 @@
-"""When a net should say that it does not know: the probability it must give, chosen on images whose classes are known."""
+"""When a net should say that it does not know: the probability it must give, chosen on images of known classes."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def choose(logits: Tensor, labels: Tensor, wanted: Wanted) -> Threshold:
     if not len(places):
         best = int(torch.where(ends, accuracy, -1.0).argmax())
         raise UsageError(
-            f"--abstain: no threshold makes {units.show_percent(wanted.share)} of the answers on val right; the best is "
-            f"{units.show_percent(accuracy[best].item())} of {best + 1:,} of {len(sure):,} images; want less, or train on"
+            f"--abstain: no threshold makes {units.show_percent(wanted.share)} of the answers on val right; the best "
+            f"is {units.show_percent(accuracy[best].item())} of {best + 1:,} of {len(sure):,} images; want less"
         )
     place = int(places[-1] if wanted.measure == "accuracy" else places[0])
     return Threshold(

@@ -83,7 +83,7 @@ class Predictor:
             return error
 
     def _shares(self, pixels: Tensor) -> Iterator[tuple[list[int], list[float]]]:
-        """Classes and probabilities of each image. Of equal logits the first class counts as the larger, as in scores."""
+        """Classes and probabilities of each image. Of equal logits the first class is the larger, as in scores."""
         logits = self.net.look(Images(pixels, torch.zeros(len(pixels), dtype=torch.int64), None), self.tta).averaged
         if not logits.isfinite().all():
             raise Diverged(f"{self.shipped.path}: its logits must be finite, but are not; train it again")
@@ -119,8 +119,8 @@ def threshold_of(path: Path, wanted: Wanted, tta: TtaConfig | None = None) -> Th
     record = runs.read_finished(path)
     if record.summary["val"] is None:
         raise UsageError(
-            f"{path}: --abstain chooses its threshold on val, and this run has none; train with data.train_on = 'train' "
-            "and data.val_fraction above 0"
+            f"{path}: --abstain chooses its threshold on val, and this run has none; train with data.train_on = "
+            "'train' and data.val_fraction above 0"
         )
     return abstain.choose(*record.predictions("val"), wanted)
 
