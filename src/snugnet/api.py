@@ -287,7 +287,7 @@ def _path(run: RunLike) -> Path:
 
 
 def _shipped(path: Path) -> Shipped:
-    return artifact.read(runs.read_finished(path).path / "model.safetensors" if path.is_dir() else path)
+    return artifact.read(runs.shipped_file(path))
 
 
 def _split(name: str) -> str:

@@ -104,7 +104,7 @@ def opened(given: str, seed: int) -> tuple[Shipped, RunRecord | None]:
     RecipeError, ArtifactError."""
     place = _located(given, seed)
     record = None if place.is_file() else runs.read_finished(place)
-    return artifact.read(place if record is None else place / "model.safetensors"), record
+    return artifact.read(runs.shipped_file(place)), record
 
 
 def begin(model: nn.Module, parent: Parent, experiment: Experiment, classes: tuple[str, ...]) -> None:

@@ -55,7 +55,7 @@ def test_where_all_is_right_no_temperature_is_needed():
     found = abstain.choose(*said([True] * 4), abstain.parse("1"))
     assert (found.temperature, found.answered) == (1.0, 4)
     assert found.words == (
-        f"unsure below a probability of {found.probability:.4f}: on val (4 images) 100.00 % are answered, 100.00 % of "
-        "them rightly (95 % interval 51.01 to 100.00 %). It was chosen on these very images, so expect less of others, and "
-        "nothing of images of another kind"
+        f"unsure below a probability of {found.probability:.4f}: on val (4 images) 100.00 % are answered, 100.00 % "
+        "of them rightly (95 % interval 51.01 to 100.00 %). It was chosen on these very images, so expect less of "
+        "others, and nothing of images of another kind"
     )

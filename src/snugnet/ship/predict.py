@@ -104,7 +104,7 @@ def opened(
 ) -> Predictor:
     """The net of a run, or of a shipped file. Raises ArtifactError, UsageError."""
     threshold = None if wanted is None else threshold_of(path, wanted, tta)
-    shipped = artifact.read(runs.read_finished(path).path / "model.safetensors" if path.is_dir() else path)
+    shipped = artifact.read(runs.shipped_file(path))
     if top > (count := len(shipped.card.classes)):
         raise UsageError(f"--top {top}: {path} knows {count} classes; give at most that")
     return Predictor(shipped, Net.of(shipped, where), tta, top, threshold)
