@@ -103,13 +103,12 @@ def _of_arrays(file: Path) -> Iterator[Unlabelled]:
 
 def _arrays(file: Path) -> Iterator[tuple[str, Any]]:
     try:
-        loaded = np.load(file, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            yield shown(file), loaded
+        if file.suffix.lower() == ".npy":
+            yield shown(file), np.lib.format.open_memmap(file, mode="r")  # type: ignore[no-untyped-call]
             return
-        with loaded:
-            for key in loaded.files:
-                yield f"{shown(file)}:{key}", loaded[key]
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+            for key in archive.files:
+                yield f"{shown(file)}:{key}", archive[key]
     except Exception as error:  # forged or torn files raise anything
         reason = " ".join(str(error).split())[:100]
         raise DataError(
@@ -135,7 +134,8 @@ def _records(file: Path) -> Any:
 
 def _of_pickle(file: Path) -> Iterator[Unlabelled]:
     held, name = unpickle.read(file), shown(file)
-    pixels, ids = held.get("data"), held.get("ids")
+    pixels: Any = held.get("data")
+    ids = held.get("ids")
     known = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
     if known and pixels.shape[1:] == (IMAGE_BYTES,):
         images = _channels_last(pixels)

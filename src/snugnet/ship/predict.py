@@ -87,7 +87,7 @@ class Predictor:
         logits = self.net.look(Images(pixels, torch.zeros(len(pixels), dtype=torch.int64), None), self.tta).averaged
         if not logits.isfinite().all():
             raise Diverged(f"{self.shipped.path}: its logits must be finite, but are not; train it again")
-        places = logits.argsort(1, descending=True, stable=True)[:, : self.top]
+        places = logits.argsort(dim=1, descending=True, stable=True)[:, : self.top]
         temperature = self.threshold.temperature if self.threshold else 1.0
         shares = (logits.double() / temperature).softmax(1).gather(1, places)
         yield from zip(places.tolist(), shares.tolist(), strict=True)
