@@ -21,7 +21,7 @@ ORDER = [
     "memory environment",
     "recipe",
     "design runs",
-    "lineage",
+    "lineage finetune",
     "pipeline",
     "ship track",
     "judging compare",

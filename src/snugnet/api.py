@@ -19,7 +19,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from snugnet import artifact, compare, design, judging, pipeline, problems, recipe, runs, toml_text, units
+from snugnet import artifact, compare, design, finetune, judging, pipeline, problems, recipe, runs, toml_text, units
 from snugnet.artifact import Shipped
 from snugnet.budget import Budget, Cost, price
 from snugnet.compare import Comparison
@@ -61,10 +61,19 @@ def load_recipe(
         loaded = source
     else:
         text, where, title = _text(source)
-        settings = [f"{key}={toml_text.inline(_said(key, value))}" for key, value in (changes or {}).items()]
-        loaded = _parsed(text, where, title, settings)
+        loaded = _parsed(text, where, title, _settings(changes))
     loaded = loaded.with_data(data)
     return loaded if budget is None else loaded.with_budget(_limits(budget))
+
+
+def finetune_recipe(weights: RunLike, data: str, changes: Mapping[str, Any] | None = None, *, seed: int = 0) -> Recipe:
+    """The recipe that goes on with the weights of a run, a shipped file or a recipe's newest run, on images of one's
+    own: `snug train --from WEIGHTS --data DATA`. docs/own-data.md says what it keeps and what it decides.
+
+    Raises ArtifactError, DataError, RecipeError.
+    """
+    text = str(_path(weights)) if isinstance(weights, RunRecord) else str(weights)
+    return finetune.own_data(text, data, _settings(changes), seed)
 
 
 def price_recipe(source: RecipeLike, budget: str | Budget | None = None, *, check: bool = True) -> Cost:
@@ -246,6 +255,10 @@ def _parsed(text: str, where: str, title: str, settings: list[str]) -> Recipe:
         raise RecipeError(*lines) from None
 
 
+def _settings(changes: Mapping[str, Any] | None) -> list[str]:
+    return [f"{key}={toml_text.inline(_said(key, value))}" for key, value in (changes or {}).items()]
+
+
 def _said(path: str, value: Any) -> Any:
     """The value, once it is known that TOML can say it. Raises RecipeError."""
     if isinstance(value, Mapping):
@@ -274,7 +287,7 @@ def _path(run: RunLike) -> Path:
 
 
 def _shipped(path: Path) -> Shipped:
-    return artifact.read(runs.read_finished(path).path / "model.safetensors" if path.is_dir() else path)
+    return artifact.read(runs.shipped_file(path))
 
 
 def _split(name: str) -> str:

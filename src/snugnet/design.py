@@ -103,7 +103,8 @@ def widest(experiment: Experiment, card: Card, limits: Budget) -> Experiment:
             return _fits(card.model_copy(update={"model": make(count)}), limits)
 
         model = with_channels(_largest(start, 2 * start, fits))
-    train = experiment.train.model_copy(update={"init_from": None})  # a net of another width has no place for them
+    afresh = {"init_from": None, "transfer": False}  # a net of another width has no place for those weights
+    train = experiment.train.model_copy(update=afresh)
     made_here = {"budget": limits, "published": None, "expect": None}
     return experiment.model_copy(update={"model": model, "train": train, **made_here})
 

@@ -1,7 +1,9 @@
 """The nets of other runs that a training needs: whose weights it begins with (`train.init_from`) and who teaches it
 (`distill.teachers`). Which files these mean, and whether they fit.
 
-The rules stand in docs/recipes.md, and nothing beyond them is tried.
+The rules stand in docs/recipes.md, and nothing beyond them is tried. Without `train.transfer` every tensor must fit.
+With it, the classifier is fresh where the classes have other names, and the first filters are made for another number
+of channels; all else must fit as ever.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from snugnet import artifact, recipe, runs, toml_text
 from snugnet.artifact import Shipped, shipped_tensors
@@ -32,6 +34,23 @@ MOST_SHOWN = 3
 SIZES = ("in_channels", "image_size", "classes")  # a net takes them from its data
 INIT_FROM, TEACHERS = "train.init_from", "distill.teachers"
 AS_PARENT, AS_TEACHER = "begins with its weights", "learns from it"  # what a run does with a file
+FIRST, CLASSIFIER = "stem.conv.weight", ("head.classifier.weight", "head.classifier.bias")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a net takes from a parent: `tensors` by name, of which `remade` were made for its channels; the others of
+    its own are `fresh`, and why."""
+
+    tensors: dict[str, Tensor]
+    remade: str | None
+    fresh: tuple[str, ...]
+    reason: str
+
+    @property
+    def words(self) -> str:
+        fresh = f"fresh are {', '.join(self.fresh)} ({self.reason})" if self.fresh else "none is fresh"
+        return f"{len(self.tensors)} tensors are taken from it{self.remade or ''}; {fresh}"
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,7 @@ class Found:
     parent: Parent
     shipped: Shipped
     trained_on: DataConfig | None
+    transfer: Transfer | None = None  # None where every tensor is taken
 
     def doubts(self, experiment: Experiment, data: Splits) -> Iterator[str]:
         """What a user should know of going on from these weights. None of it is an error: going on with other data or
@@ -51,12 +71,16 @@ class Found:
                 f"{path}: learned images normalised by {there}, here it is {_shown(here)}; "
                 "set data.normalize where they should be the same"
             )
-        if before.classes != data.info.classes:
+        if self.transfer is not None:
+            yield self.transfer.words
+        elif before.classes != data.info.classes:
             yield f"{path}: its classes are {_some(before.classes)}, here they are {_some(data.info.classes)}"
         yield from self.leaks(experiment, data)
 
     def leaks(self, experiment: Experiment, data: Splits) -> Iterator[str]:
         """What a val accuracy is worth that hangs on this net."""
+        if self.transfer is not None and self.shipped.card.classes != data.info.classes:
+            return  # of another data set, whose images are others
         if len(data.val) and self.trained_on is not None and _may_know_val(self.trained_on, experiment.data):
             yield (
                 f"{self.parent.path}: may have learned images that are val here, and val accuracy may be too high; "
@@ -71,15 +95,19 @@ def find(experiment: Experiment) -> Found | None:
     """
     if experiment.parent is not None:
         made = read(experiment.parent)
-        _check_fits(made, experiment.model)
+        _check_same(made, experiment.model)
         return Found(experiment.parent, made, None)
     given = experiment.train.init_from
     if given is None:
         return None
-    found = _found(given, experiment.seed, INIT_FROM)
-    _check_trainable(found.shipped)
-    _check_fits(found.shipped, experiment.model)
-    return found
+    shipped, record = opened(given, experiment.seed, INIT_FROM)
+    _check_trainable(shipped)
+    taken = None
+    if experiment.train.transfer:
+        taken = transfer(shipped, experiment.model, sources.describe(experiment.data).classes)
+    else:
+        _check_same(shipped, experiment.model)
+    return _found(shipped, record, taken)
 
 
 def teachers(experiment: Experiment) -> tuple[Found, ...]:
@@ -89,7 +117,7 @@ def teachers(experiment: Experiment) -> tuple[Found, ...]:
     info, known = sources.describe(experiment.data), dict[str, Found]()
     for number, given in enumerate(experiment.distill.teachers):
         key = f"{TEACHERS}.{number}"
-        found = _found(given, experiment.seed, key)
+        found = _found(*opened(given, experiment.seed, key))
         path, digest = found.parent.path, found.parent.sha256
         if digest in known:
             raise RecipeError(f"{key}: {path}: is the net of {known[digest].parent.path}; name each teacher once")
@@ -98,16 +126,52 @@ def teachers(experiment: Experiment) -> tuple[Found, ...]:
     return tuple(known.values())
 
 
-def _found(given: str, seed: int, key: str) -> Found:
-    place = _located(given, seed, key)
-    record = None if place.is_file() else runs.read_finished(place)
-    shipped = artifact.read(place if record is None else place / "model.safetensors")
+def _found(shipped: Shipped, record: RunRecord | None, taken: Transfer | None = None) -> Found:
     parent = Parent(
         path=shipped.path.as_posix(),
         sha256=sha256_of(shipped.path),
         recipe_sha256=None if record is None else record.experiment.sha256,
     )
-    return Found(parent, shipped, None if record is None else record.experiment.data)
+    return Found(parent, shipped, None if record is None else record.experiment.data, taken)
+
+
+def opened(given: str, seed: int, key: str = INIT_FROM) -> tuple[Shipped, RunRecord | None]:
+    """What a name means to a training with that seed, and the run that it lies in; None of a file alone. Raises
+    RecipeError, ArtifactError."""
+    place = _located(given, seed, key)
+    record = None if place.is_file() else runs.read_finished(place)
+    return artifact.read(runs.shipped_file(place)), record
+
+
+def begin(model: nn.Module, parent: Parent, experiment: Experiment, classes: tuple[str, ...]) -> None:
+    """Puts the parent's weights into a fresh net. Raises ArtifactError where its file is not what was found."""
+    shipped = read(parent)
+    if experiment.train.transfer:
+        taken = transfer(shipped, experiment.model, classes).tensors
+        model.load_state_dict(model.state_dict() | taken)
+    else:
+        model.load_state_dict(shipped.model.state_dict())
+
+
+def transfer(shipped: Shipped, spec: ModelSpec, classes: tuple[str, ...]) -> Transfer:
+    """What a net of `spec` for `classes` takes. Raises RecipeError where more than classes and channels differ."""
+    tensors, known = shipped_tensors(shipped.model), shipped.card.classes
+    fresh = () if known == classes else CLASSIFIER
+    taken = {name: value for name, value in tensors.items() if name not in fresh}
+    there, here = shipped.card.model.in_channels, spec.in_channels
+    remade = None
+    if there != here and FIRST in taken:
+        taken[FIRST] = for_channels(taken[FIRST], here)
+        remade = f", {FIRST} made for {here} channels of {there}"
+    needed = {name: shape for name, shape in _shapes(build_meta(spec)).items() if name not in fresh}
+    _check_fits(shipped, spec, {name: tuple(value.shape) for name, value in taken.items()}, needed)
+    return Transfer(taken, remade, fresh, f"its classes are {_some(known)}, here they are {_some(classes)}")
+
+
+def for_channels(filters: Tensor, channels: int) -> Tensor:
+    """Filters (out, C, k, k) for another C: summed over channels and spread evenly, so that an image whose channels are
+    all equal gets the response that it had."""
+    return filters.sum(1, keepdim=True).div(channels).repeat(1, channels, 1, 1)
 
 
 def read(parent: Parent, role: str = AS_PARENT) -> Shipped:
@@ -190,9 +254,17 @@ def _check_trainable(shipped: Shipped) -> None:
         )
 
 
-def _check_fits(shipped: Shipped, spec: ModelSpec) -> None:
+def _check_same(shipped: Shipped, spec: ModelSpec) -> None:
+    """Raises RecipeError where a net does not hold the very tensors of another."""
+    _check_fits(shipped, spec, _shapes(shipped.model), _shapes(build_meta(spec)))
+
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def _check_fits(shipped: Shipped, spec: ModelSpec, there: Shapes, here: Shapes) -> None:
     """Raises RecipeError with the first tensor that differs, and where the two specifications do."""
-    difference = next(_differences(_shapes(shipped.model), _shapes(build_meta(spec))), None)
+    difference = next(_differences(there, here), None)
     if difference is None:
         return
     specs = islice(_differences(shipped.card.model.plain(), spec.plain(), "model"), MOST_SHOWN)
@@ -224,7 +296,7 @@ def _sized(channels: int, side: int) -> str:
     return f"{side}x{side} with {channels} channel{'s' * (channels != 1)}"
 
 
-def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def _shapes(model: nn.Module) -> Shapes:
     return {name: tuple(value.shape) for name, value in shipped_tensors(model).items()}
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from snugnet import artifact, budget, device, environment, lineage, memory, parallel
+from snugnet import artifact, budget, device, environment, lineage, memory, parallel, problems
 from snugnet.artifact import Card, Shipped
 from snugnet.budget import Budget
 from snugnet.compress.graph import folded, structure
@@ -29,6 +30,7 @@ from snugnet.evaluate.metrics import Scores, scores
 from snugnet.evaluate.tta import Looks, TtaConfig, look
 from snugnet.lineage import Found
 from snugnet.models import resnet, whitening
+from snugnet.models.spec import ModelSpec
 from snugnet.parallel import ALONE, Processes
 from snugnet.recipe import Experiment, Recipe
 from snugnet.runs import Run, require_free
@@ -73,7 +75,10 @@ def adapted(experiment: Experiment, info: DataInfo, *, force: bool = False) -> E
     if clashes:
         raise RecipeError(*clashes)
     if any(getattr(experiment.model, name) != value for name, value in found.items()):
-        experiment = experiment.model_copy(update={"model": experiment.model.replaced(**found)})
+        try:
+            experiment = experiment.model_copy(update={"model": experiment.model.replaced(**found)})
+        except ValidationError as error:
+            raise RecipeError(*problems.explain(error, ModelSpec, f"the net for {info.name}", {})) from error
     check_sizes(experiment)
     distill.check(experiment.distill, experiment.train)
     return experiment
@@ -258,7 +263,8 @@ def learning(
     teaching = taught(experiment, data, loader, compute, controls.processes)
     # A state holds all weights: what the net began with is not asked for again.
     model = blank_model(experiment) if state else initial_model(experiment, data)
-    return loop.fit(model, loader, val, experiment.train, compute, state, controls.processes, teaching)
+    config = losses.weighed(experiment.train, data.shown_labels, len(data.info.classes))
+    return loop.fit(model, loader, val, config, compute, state, controls.processes, teaching)
 
 
 def taught_by(experiment: Experiment) -> list[Shipped]:
@@ -302,7 +308,7 @@ def initial_model(experiment: Experiment, data: Splits) -> nn.Module:
     torch.manual_seed(derived_seed(experiment.seed, "init"))
     model = resnet.build(experiment.model)
     if experiment.parent:
-        model.load_state_dict(lineage.read(experiment.parent).model.state_dict())
+        lineage.begin(model, experiment.parent, experiment, data.info.classes)
     elif experiment.model.whitens:
         whitening.whiten(model.get_submodule("stem.conv"), torch.cat(list(sample(data, WHITENING_IMAGES))))
     if experiment.quantize and experiment.quantize.train:
@@ -324,10 +330,11 @@ def sweep_lr(
     data = splits.open_splits(experiment.data, controls.download)
     experiment = descended(experiment, parent, teachers, data, controls)
     train_loader, _ = loaders(experiment, data, compute.device)
+    config = losses.weighed(experiment.train, data.shown_labels, len(data.info.classes))
     with memory_explained(experiment, compute):
         teaching = taught(experiment, data, train_loader, compute, ALONE)
         model = initial_model(experiment, data)
-        yield from range_test.sweep(model, train_loader, experiment.train, compute, plan, teaching)
+        yield from range_test.sweep(model, train_loader, config, compute, plan, teaching)
 
 
 def _score(epoch: Epoch, metric: Metric) -> float | None:
@@ -388,7 +395,12 @@ def eval_loader(
 
 def as_many(count: int, images: Images) -> int:
     """`count`, or of larger images as many as have the pixels of so many 32x32 ones."""
-    return max(1, min(count, count * EVAL_SIDE**2 // images.pixels.shape[2] ** 2))
+    return of_side(count, images.pixels.shape[2])
+
+
+def of_side(count: int, side: int) -> int:
+    """The same for images of a known side."""
+    return max(1, min(count, count * EVAL_SIDE**2 // side**2))
 
 
 def sample(data: Splits, count: int) -> Iterator[torch.Tensor]:

@@ -235,6 +235,11 @@ def read_finished(path: Path) -> RunRecord:
     return record
 
 
+def shipped_file(path: Path) -> Path:
+    """That of a finished run; a file is itself. Raises ArtifactError."""
+    return read_finished(path).path / "model.safetensors" if path.is_dir() else path
+
+
 @dataclass(frozen=True)
 class Group:
     """Several seeds of one recipe, each a run in a directory of its own."""

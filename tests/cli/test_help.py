@@ -12,7 +12,18 @@ from command import snug
 from snugnet.cli.main import app
 
 TRAINING = ("train", "resume", "demo", "lr-find", "recipes", "show", "plan", "design", "doctor")
-JUDGING = ("evaluate", "compare", "explain", "report", "verify", "data check", "data show", "bench", "compress")
+JUDGING = (
+    "evaluate",
+    "compare",
+    "explain",
+    "report",
+    "verify",
+    "data check",
+    "data show",
+    "bench",
+    "compress",
+    "predict",
+)
 COMMANDS = sorted(TRAINING + JUDGING)
 
 
@@ -63,7 +74,7 @@ def test_version_and_no_arguments():
     ("line", "words"),
     [
         ("trian", "No such command 'trian'"),
-        ("train", "Missing argument"),
+        ("train", "train: needs a RECIPE, see `snug recipes`; or --from RUN --data FOLDER"),
         ("train snugnet/digits --seeds 0", "Invalid value for '--seeds'"),
         ("train snugnet/digits --seed -1", "Invalid value for '--seed'"),
         ("train snugnet/digits --epochs 3", "No such option"),

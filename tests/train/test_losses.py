@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
 from snugnet.errors import RecipeError
 from snugnet.foreign import code_allowed
+from snugnet.problems import explain
 from snugnet.train import losses
 from snugnet.train.config import TrainConfig
 
@@ -37,6 +39,68 @@ def test_cross_entropy_is_its_formula(targets: Tensor, smoothing: float):
     p = logits().double().softmax(1)
     found = losses.build(config(label_smoothing=smoothing), CPU)(logits(), targets)
     assert found.item() == pytest.approx(-(smoothed * p.log()).sum(1).mean().item(), rel=1e-5)
+
+
+WEIGHTS = (0.5, 2.0, 1.0, 0.25, 4.0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+class TestClassWeights:
+    def loss(self, smoothing: float, targets: Tensor, weights: tuple[float, ...] = WEIGHTS) -> Tensor:
+        return losses.build(config(label_smoothing=smoothing, class_weights=weights), CPU)(logits(), targets)
+
+    def test_each_image_counts_as_its_class(self, smoothing: float):
+        each = F.cross_entropy(logits(), LABELS, label_smoothing=smoothing, reduction="none")
+        torch.testing.assert_close(self.loss(smoothing, LABELS), (torch.tensor(WEIGHTS)[LABELS] * each).mean())
+
+    def test_equal_weights_are_none(self, smoothing: float):
+        plain = losses.build(config(label_smoothing=smoothing), CPU)
+        for targets in (LABELS, SHARES):
+            torch.testing.assert_close(self.loss(smoothing, targets, (1.0,) * 5), plain(logits(), targets))
+
+    def test_a_mixed_image_has_the_losses_of_its_classes_in_their_shares(self, smoothing: float):
+        other, share = LABELS.flip(0), 0.3
+        mixed = share * F.one_hot(LABELS, 5) + (1 - share) * F.one_hot(other, 5)
+        wanted = share * self.loss(smoothing, LABELS) + (1 - share) * self.loss(smoothing, other)
+        torch.testing.assert_close(self.loss(smoothing, mixed), wanted)
+
+
+def test_balanced_weights_are_one_over_the_images_and_one_on_average():
+    labels = torch.tensor([0] * 6 + [1] * 3 + [2])
+    found = losses.weighed(config(class_weights="balanced"), labels, 3).class_weights
+    assert isinstance(found, tuple)
+    assert found == pytest.approx((10 / 18, 10 / 9, 10 / 3))
+    assert sum(found[k] for k in labels.tolist()) / 10 == pytest.approx(1)
+    given = config(class_weights=[1.0, 2.0, 3.0])
+    assert losses.weighed(given, labels, 3) == given
+    assert losses.weighed(config(), labels, 3) == config()
+
+
+def test_class_weights_that_cannot_be_meant():
+    words = (
+        r"^train\.class_weights: must have a number a class, 5 in the order of their names; got 2; correct it, or give "
+        r"'balanced'$"
+    )
+    with pytest.raises(RecipeError, match=words):
+        losses.try_out(config(class_weights=[1.0, 2.0]), 5)
+    losses.try_out(config(class_weights="balanced"), 5)
+    with pytest.raises(ValueError, match=r"class_weights belong to cross_entropy, and own_code:Focal does not read"):
+        config("Focal", class_weights="balanced")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("balaned", "class_weights: must be 'balanced' or a list with a number for each class; got 'balaned', did you"),
+        (3, "class_weights: must be 'balanced' or a list with a number for each class; got 3"),
+        ([1.0, -2.0], "class_weights.1: must be greater than 0; got -2.0"),
+        ([1.0], "class_weights: must have at least 2 items; got 1"),
+    ],
+)
+def test_class_weights_that_are_none(given: object, words: str):
+    with pytest.raises(ValidationError) as caught:
+        config(class_weights=given)
+    assert [line.startswith(f"r.toml: {words}") for line in explain(caught.value, TrainConfig, "r.toml", {})] == [True]
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def evaluate(
     words = () if corrupt is None else tuple(word.strip() for word in corrupt.split(","))
     with show_corrupted() as watch:
         asked = Asked(count=images, gap=gap, corrupt=words, watch=watch)
-        result = judge(run, split, data, _views(tta, tta_mean, tta_share), asked)
+        result = judge(run, split, data, views(tta, tta_mean, tta_share), asked)
     if as_json:
         print_json(result)
     else:
@@ -89,7 +89,7 @@ def _draw_corruption(found: dict[str, Any], folder: Path, *, quiet: bool) -> Non
         out.print(f"Pictures: {', '.join(map(str, paths))}", soft_wrap=True, markup=False)
 
 
-def _views(name: str | None, mean_of: str | None, share: float | None) -> TtaConfig | None:
+def views(name: str | None, mean_of: str | None = None, share: float | None = None) -> TtaConfig | None:
     from typing import get_args
 
     from snugnet.evaluate.tta import MeanOf, TtaConfig, TtaName

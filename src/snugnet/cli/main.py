@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 import snugnet
-from snugnet.cli import comparing, compressing, data, designing, explaining, judging, machine, shipping, training
+from snugnet.cli import (
+    comparing,
+    compressing,
+    data,
+    designing,
+    explaining,
+    judging,
+    machine,
+    predicting,
+    shipping,
+    training,
+)
 from snugnet.cli.console import errors, escape
 from snugnet.errors import SnugError, StorageError, UsageError
 from snugnet.launch import place
@@ -27,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (machine, designing, training, judging, comparing, explaining, compressing, shipping, data):
+for module in (machine, designing, training, judging, comparing, explaining, predicting, compressing, shipping, data):
     module.register(app)
 
 

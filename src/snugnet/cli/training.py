@@ -41,7 +41,19 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Recipe,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A built-in recipe (see `snug recipes`) or a TOML file; --from needs none."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Go on with the weights of a run, a shipped file or a recipe's newest run, on --data. A RECIPE beside "
+            "it says how.",
+        ),
+    ] = None,
     data: Data = None,
     run: Annotated[Path | None, typer.Option("--run", help="The run directory; else runs/<recipe>-<number>.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32, help="Overrides the recipe's seed.")] = None,
@@ -58,13 +70,12 @@ def train(
 
     Example: snug train snugnet/quickstart --seeds 3
     """
-    from snugnet import recipe as recipes
     from snugnet import runs, track
 
     changes = [*(overrides or ()), *([f"seed={seed}"] if seed is not None else [])]
     with _together(device) as processes:
         trackers = track.chosen(tracking)
-        loaded = recipes.load(recipe, changes).with_data(data)
+        loaded = _loaded(recipe, weights, data, changes, seed)
         if budget:
             loaded = loaded.with_budget(limits(budget))
         path = run or Path(processes.agreed(lambda: str(runs.free_path(runs.ROOT, loaded.experiment.name))))
@@ -76,6 +87,27 @@ def train(
                 summaries = _train_seeds(loaded, path, seeds, controls, trackers, force=data is not None)
             if processes.leads:
                 _finish(summaries, path, record=record, as_json=as_json, group=seeds is not None)
+
+
+def _loaded(
+    recipe: str | None, weights: str | None, data: str | None, changes: list[str], seed: int | None
+) -> LoadedRecipe:
+    """The recipe that is meant. With the weights of another run and none, one that goes on with them is made."""
+    from snugnet import finetune, toml_text
+    from snugnet import recipe as recipes
+
+    if weights is None:
+        if recipe is None:
+            raise UsageError("train: needs a RECIPE, see `snug recipes`; or --from RUN --data FOLDER")
+        return recipes.load(recipe, changes).with_data(data)
+    if recipe is not None:
+        begins = [f"train.init_from={toml_text.inline(weights)}", "train.transfer=true"]
+        return recipes.load(recipe, [*begins, *changes]).with_data(data)
+    if data is None:
+        raise UsageError(f"--from {weights}: needs --data, the images to go on with; or a RECIPE, which names its own")
+    loaded = finetune.own_data(weights, data, changes, seed or 0)
+    show_warning(finetune.words(loaded.experiment))
+    return loaded
 
 
 def resume(
@@ -296,9 +328,10 @@ def train_prepared(
 ) -> dict[str, Any] | None:
     """Trains a recipe that another command made; its summary, or None where --stop-after ended it before its end."""
     controls = _controls(loaded.experiment, device, stop_after)
+    summary = None
     with _stopped_on_time(controls, path, as_json=as_json):
-        return _train_one(loaded, path, controls, (), force=True)
-    return None
+        summary = _train_one(loaded, path, controls, (), force=True)
+    return summary
 
 
 def _train_seeds(

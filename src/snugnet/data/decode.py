@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -39,15 +39,16 @@ def header_size(path: Path) -> tuple[int, int]:
         raise _unreadable(path, error) from error
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """The image upright and in 8-bit RGB, whatever its mode; what is transparent becomes white. Raises DataError."""
+def open_rgb(file: Path | BinaryIO, name: str = "") -> Image.Image:
+    """The image upright and in 8-bit RGB, whatever its mode; what is transparent becomes white. Messages call it by its
+    path, or `name`. Raises DataError."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
                 raise Image.DecompressionBombError(f"{image.width} × {image.height} pixels are too many")
             return upright_rgb(image)
     except Exception as error:  # plugins raise what they like on hostile bytes
-        raise _unreadable(path, error) from error
+        raise _unreadable(name or file, error) from error
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -160,7 +161,7 @@ def _write_cache(path: Path, images: Iterable[Any], shape: tuple[int, ...]) -> N
             temporary.unlink()
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
+def _unreadable(path: object, error: Exception) -> DataError:
     reason = "it is no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
     return DataError(
         f"{path}: cannot be read as an image ({reason}): replace or remove it; "

@@ -30,6 +30,11 @@ class Splits:
     normalization: Normalization
     copies: Copies = NO_COPIES
 
+    @property
+    def shown_labels(self) -> Tensor:
+        """Labels int64 of all that an epoch shows."""
+        return torch.cat([self.train.labels, self.train.labels[self.copies.sources]])
+
 
 def open_splits(config: DataConfig, report: Report = silent) -> Splits:
     """Training and validation images; nothing of the test split is read.

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snugnet.artifact import Shipped
 from snugnet.data import decode, splits
+from snugnet.data.unlabelled import image_files
 from snugnet.errors import ArtifactError, DataError
 from snugnet.report.mistakes import confident_mistakes
 from snugnet.runs import RunRecord
@@ -65,18 +66,9 @@ def of_files(shipped: Shipped, paths: Sequence[Path]) -> Questions:
             f"{shipped.path}: its net takes images of {spec.in_channels} channels, but files are read as RGB, 3; "
             "leave IMAGES out to explain images of its own data"
         )
-    files = [file for path in paths for file in _files(path)]
+    files = [file for path in paths for file in image_files(path)]
     pixels = torch.stack([_pixels(file, spec.image_size) for file in files])
     return Questions(pixels, [_question(file, shipped.card.classes, spec.image_size) for file in files])
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder; give images")
-    found = sorted(file for file in path.rglob("*") if decode.is_image(file)) if path.is_dir() else [path]
-    if not found:
-        raise DataError(f"{path}: holds no image; give a folder with some, or images")
-    return found
 
 
 def _pixels(file: Path, size: int) -> Tensor:

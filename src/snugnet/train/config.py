@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from snugnet import foreign
 from snugnet.config import Frozen
@@ -18,6 +18,7 @@ from snugnet.train.progressive import Progressive
 from snugnet.train.schedule import ScheduleConfig
 
 CROSS_ENTROPY = "cross_entropy"
+BALANCED = "balanced"
 
 
 def _known_loss(loss: str) -> str:
@@ -27,11 +28,25 @@ def _known_loss(loss: str) -> str:
     return loss
 
 
+def _weights(value: Any) -> Any:
+    if value == BALANCED or isinstance(value, (list, tuple)):
+        return tuple(value) if isinstance(value, list) else value
+    hint = nearest(str(value), [BALANCED])
+    raise ValueError(f"must be {BALANCED!r} or a list with a number for each class; got {value!r}{hint}")
+
+
+ClassWeights = Annotated[
+    Literal["balanced"] | Annotated[tuple[Annotated[float, Field(gt=0, le=1e6)], ...], Field(min_length=2)],
+    BeforeValidator(_weights),
+]
+
+
 class TrainConfig(Frozen):
     """How a net is trained. Epochs and batches as in the papers: an epoch is one pass over the training images."""
 
     epochs: Annotated[int, Field(ge=0, le=100_000)]  # 0: the weights of init_from ship as they are
     init_from: Annotated[str, Field(min_length=1)] | None = None  # whose weights it begins with, see lineage.py
+    transfer: bool = False  # the classifier of other classes, and the first filters of other channels, are made anew
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 128
     accumulate: Annotated[int, Field(ge=1, le=1_000_000)] = 1  # equal parts that a batch's gradients are taken in
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -42,6 +57,7 @@ class TrainConfig(Frozen):
     loss_options: foreign.Options = Field(default={})
     progressive: Progressive = ()
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: ClassWeights | None = None  # of cross-entropy, in the order of the classes
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # total norm that gradients are scaled down to
     clip_value: Annotated[float, Field(gt=0)] | None = None  # size that each gradient is cut to, before its norm is
     ema: EmaConfig | None = None
@@ -59,6 +75,17 @@ class TrainConfig(Frozen):
             raise ValueError(
                 f"label_smoothing belongs to cross_entropy, and {self.loss} does not read it; give 0, or loss_options"
             )
+        if self.loss != CROSS_ENTROPY and self.class_weights is not None:
+            raise ValueError(
+                f"class_weights belong to cross_entropy, and {self.loss} does not read them; leave them out, or give "
+                "loss_options"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _transfers_from_something(self) -> Self:
+        if self.transfer and self.init_from is None:
+            raise ValueError("transfer says how the weights of init_from are taken; give init_from as well")
         return self
 
     @model_validator(mode="after")
