@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from small_runs import TINY, outcome
-from snugnet import pipeline, recipe
+from snugnet import pipeline, recipe, scoring
 from snugnet.data import listing
 from snugnet.data.config import Normalization
 from snugnet.data.images import Images
@@ -68,4 +68,4 @@ def test_another_order_is_another_experiment(pets: Path):
 @pytest.mark.parametrize(("side", "batch"), [(8, 500), (32, 500), (33, 470), (64, 125), (224, 10), (1024, 1)])
 def test_large_images_are_judged_in_small_batches(side: int, batch: int):
     some = Images(torch.zeros(1, 3, side, side, dtype=torch.uint8).expand(501, 3, side, side), torch.zeros(501), None)
-    assert len(next(iter(pipeline.eval_loader(some, CONSTANTS, torch.device("cpu"))))) == batch
+    assert len(next(iter(scoring.eval_loader(some, CONSTANTS, torch.device("cpu"))))) == batch

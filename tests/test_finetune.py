@@ -18,7 +18,7 @@ from torch.nn import functional as F
 import snugnet
 from command import fails, snug
 from small_runs import TINY, outcome
-from snugnet import artifact, finetune, lineage, pipeline, recipe
+from snugnet import artifact, finetune, lineage, nets, pipeline, recipe
 from snugnet.data import splits
 from snugnet.data.config import Normalization
 from snugnet.errors import Interrupted, RecipeError
@@ -70,7 +70,7 @@ def begun(loaded: recipe.Recipe, *, force: bool = False) -> tuple[dict[str, torc
     found = lineage.find(experiment)
     assert found is not None
     experiment = experiment.model_copy(update={"parent": found.parent})
-    return pipeline.initial_model(experiment, splits.open_splits(experiment.data)).state_dict(), experiment
+    return nets.initial_model(experiment, splits.open_splits(experiment.data)).state_dict(), experiment
 
 
 # which tensors

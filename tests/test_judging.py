@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from snugnet import judging, pipeline, runs
+from snugnet import judging, runs, scoring
 from snugnet.data import splits
 from snugnet.data.config import Normalization
 from snugnet.data.images import Images
@@ -75,9 +75,9 @@ def test_predictions_that_are_not_of_the_file_are_not_believed(run: Path):
 
 def test_stored_predictions_are_not_made_again(run: Path, monkeypatch: pytest.MonkeyPatch):
     looked = []
-    look = pipeline.Net.look
+    look = scoring.Net.look
     monkeypatch.setattr(
-        pipeline.Net, "look", lambda net, images, tta=None: looked.append(len(images)) or look(net, images, tta)
+        scoring.Net, "look", lambda net, images, tta=None: looked.append(len(images)) or look(net, images, tta)
     )
     judging.evaluate(run, "test")
     assert looked == [359, judging.PROBE]

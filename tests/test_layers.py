@@ -22,6 +22,8 @@ ORDER = [
     "recipe",
     "design runs",
     "lineage finetune",
+    "scoring",
+    "nets",
     "pipeline",
     "ship track",
     "judging compare",

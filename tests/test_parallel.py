@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from command import fails, snug
 from small_runs import TINY, outcome
-from snugnet import artifact, checkpoint, environment, lineage, pipeline, recipe
+from snugnet import artifact, checkpoint, environment, lineage, nets, pipeline, recipe
 from snugnet.data import splits
 from snugnet.device import Compute, find_device
 from snugnet.errors import UsageError
@@ -95,7 +95,7 @@ def in_one_process(experiment: Experiment, count: int) -> tuple[dict[str, Tensor
     loader, _ = pipeline.loaders(experiment, data, torch.device("cpu"))
     experiment = pipeline.descended(experiment, None, lineage.teachers(experiment), data, Controls())
     teaching = pipeline.taught(experiment, data, loader, Compute(torch.device("cpu"), "fp32"), ALONE)
-    model = pipeline.initial_model(experiment, data).to(memory_format=torch.channels_last).train()
+    model = nets.initial_model(experiment, data).to(memory_format=torch.channels_last).train()
     criterion = teaching.criterion(losses.build(config, torch.device("cpu")))
     update = optim.build(model, config.optimizer)
     ema = Ema(model, config.ema) if config.ema else None

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from small_runs import TIMES, outcome, tiny
-from snugnet import artifact, budget, pipeline, runs
+from snugnet import artifact, budget, pipeline, runs, scoring
 from snugnet.data import splits
 from snugnet.data.config import DataConfig
 from snugnet.data.images import DataInfo, Images
@@ -102,7 +102,7 @@ def test_scores_are_those_of_the_file(tmp_path: Path):
     summary = pipeline.start(tiny(), tmp_path / "run", Controls())
     shipped = artifact.read(tmp_path / "run" / "model.safetensors")
     images = splits.open_test(tiny().experiment.data)
-    logits = pipeline.logits_of(shipped, images, torch.device("cpu"))
+    logits = scoring.logits_of(shipped, images, torch.device("cpu"))
     assert summary["scores"]["test"] == json.loads(
         json.dumps(scores(logits, images.labels, shipped.card.classes).plain())
     )

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import snugnet
-from snugnet import artifact, budget, lineage, pipeline, recipe
+from snugnet import artifact, budget, lineage, nets, pipeline, recipe
 from snugnet.budget import Budget
 from snugnet.data.config import Normalization
 from snugnet.data.images import DataInfo, Images
@@ -122,7 +122,7 @@ def test_every_recipe_trains_two_steps_and_is_judged(name, tmp_path):
     data = Splits(
         DataInfo("random", ("x",) * spec.classes, spec.in_channels, spec.image_size), images, images, constants
     )
-    model = pipeline.initial_model(experiment, data)
+    model = nets.initial_model(experiment, data)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     assert all(torch.equal(value, before[key]) for key, value in (load_file(parent) if found else {}).items())
     train, val = pipeline.loaders(experiment, data, cpu)

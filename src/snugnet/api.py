@@ -19,7 +19,20 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from snugnet import artifact, compare, design, finetune, judging, pipeline, problems, recipe, runs, toml_text, units
+from snugnet import (
+    artifact,
+    compare,
+    design,
+    finetune,
+    judging,
+    pipeline,
+    problems,
+    recipe,
+    runs,
+    scoring,
+    toml_text,
+    units,
+)
 from snugnet.artifact import Shipped
 from snugnet.budget import Budget, Cost, price
 from snugnet.compare import Comparison
@@ -178,7 +191,7 @@ def predict_images(run: RunLike, images: Any, *, device: str = "auto") -> Predic
     spec, columns = shipped.card.model, shipped.card.classes
     pixels = given.pixels(images, spec.in_channels, spec.image_size)
     unknown = torch.zeros(len(pixels), dtype=torch.int64)
-    logits = pipeline.logits_of(shipped, Images(pixels, unknown, None), find_device(device))
+    logits = scoring.logits_of(shipped, Images(pixels, unknown, None), find_device(device))
     return Predictions(tuple(columns[k] for k in logits.argmax(1).tolist()), logits.softmax(1), columns)
 
 

@@ -24,9 +24,9 @@ from snugnet.evaluate.metrics import accuracy, calibration_error, negative_log_l
 from snugnet.evaluate.mistakes import confident_mistakes, confused_pairs
 from snugnet.evaluate.robustness import Watch, robustness
 from snugnet.evaluate.tta import TtaConfig
-from snugnet.pipeline import Net
 from snugnet.problems import nearest
 from snugnet.runs import RunRecord
+from snugnet.scoring import Net
 
 Known = tuple[Tensor, Tensor] | None  # logits of val and its labels
 SAMPLE = 2_000  # of val, where every image costs several passes

@@ -11,36 +11,30 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import nn
 
-from snugnet import artifact, budget, device, environment, lineage, memory, parallel, problems
+from snugnet import artifact, budget, device, environment, lineage, memory, nets, parallel, problems
 from snugnet.artifact import Card, Shipped
 from snugnet.budget import Budget
-from snugnet.compress.graph import folded, structure
-from snugnet.compress.quantize import Quantized, quantized
-from snugnet.compress.training import Rounded, blank
 from snugnet.data import augment, download, sources, splits
 from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.images import DataInfo, Images
-from snugnet.data.loader import Change, EvalLoader, TrainLoader, derived_seed
+from snugnet.data.loader import EvalLoader, TrainLoader
 from snugnet.data.splits import Splits
 from snugnet.device import Compute
 from snugnet.errors import Interrupted, OutOfMemory, RecipeError
 from snugnet.evaluate.metrics import Scores, scores
-from snugnet.evaluate.tta import Looks, TtaConfig, look
+from snugnet.evaluate.tta import TtaConfig
 from snugnet.lineage import Found
-from snugnet.models import resnet, whitening
 from snugnet.models.spec import ModelSpec
 from snugnet.parallel import ALONE, Processes
 from snugnet.recipe import Experiment, Recipe
 from snugnet.runs import Run, require_free
+from snugnet.scoring import Net, eval_loader
 from snugnet.stopping import Stopper
 from snugnet.train import distill, loop, losses, range_test
-from snugnet.train.distill import Teacher, Teaching
 from snugnet.train.history import Metric, score
 from snugnet.train.loop import Epoch, Step
 
-EVAL_BATCH, WHITENING_IMAGES, EVAL_SIDE = 500, 5_000, 32  # so many images of that side, and fewer of larger ones
 Observer = Callable[[Step | Epoch], None]
 
 
@@ -178,7 +172,7 @@ def resume(path: Path, controls: Controls) -> dict[str, Any]:
     experiment, cost = prepared(run.experiment)
     if experiment.parent and not run.has_checkpoint:
         lineage.read(experiment.parent)  # known to be there before the data is opened
-    taught_by(experiment)
+    nets.taught_by(experiment)
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
     if began := environment.changed(run.record().environment, compute, experiment.foreign_code):
@@ -230,7 +224,7 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
     state = run.state()
     run.rewind(state["epoch"] if state else 0)
     if not experiment.train.epochs and state is None:
-        run.save(loop.Learner(initial_model(experiment, data), experiment.train, compute).state(), clock())
+        run.save(loop.Learner(nets.initial_model(experiment, data), experiment.train, compute).state(), clock())
         return
     judged = state["history"] if state else []
     best = max((score(each, experiment.train.keep_metric) for each in judged), default=None)
@@ -260,31 +254,11 @@ def learning(
 ) -> Iterator[Step | Epoch]:
     """The training from `state` on."""
     loader, val = loaders(experiment, data, compute.device, controls.processes)
-    teaching = taught(experiment, data, loader, compute, controls.processes)
+    teaching = nets.taught(experiment, data, loader, compute, controls.processes)
     # A state holds all weights: what the net began with is not asked for again.
-    model = blank_model(experiment) if state else initial_model(experiment, data)
+    model = nets.blank_model(experiment) if state else nets.initial_model(experiment, data)
     config = losses.weighed(experiment.train, data.shown_labels, len(data.info.classes))
     return loop.fit(model, loader, val, config, compute, state, controls.processes, teaching)
-
-
-def taught_by(experiment: Experiment) -> list[Shipped]:
-    """The teachers' nets. Raises ArtifactError where one is gone, or is another than when the run began."""
-    return [lineage.read(teacher, lineage.AS_TEACHER) for teacher in experiment.teachers or ()]
-
-
-def taught(
-    experiment: Experiment, data: Splits, loader: TrainLoader, compute: Compute, processes: Processes
-) -> Teaching:
-    """What the teachers add to a training; nothing where there are none."""
-    config = experiment.distill
-    if config is None:
-        return distill.UNTAUGHT
-    classes, constants = data.info.classes, data.normalization
-    teachers = [Teacher(each, classes, constants, compute) for each in taught_by(experiment)]
-    if config.cache:
-        plain = eval_loader(data.train, constants, compute.device)
-        return distill.from_memory(config, teachers, loader, plain)
-    return distill.on_batches(config, teachers, experiment.train.accumulate, processes.share)
 
 
 def interrupted(reason: str, step: Step, run: Run, controls: Controls) -> Interrupted:
@@ -293,31 +267,6 @@ def interrupted(reason: str, step: Step, run: Run, controls: Controls) -> Interr
         f"go on with: {controls.processes.place.command} resume {controls.resumes or run.path}"
         + (" --allow-code" if run.experiment.foreign_code else "")
     )
-
-
-def blank_model(experiment: Experiment) -> nn.Module:
-    """What the weights of a training are loaded into."""
-    if experiment.quantize and experiment.quantize.train:
-        return blank(structure(experiment.model), experiment.quantize)
-    return resnet.build(experiment.model)
-
-
-def initial_model(experiment: Experiment, data: Splits) -> nn.Module:
-    """The net that a training begins with: its parent's weights, frozen filters as well, before any of its own; folded,
-    where it learns in rounded numbers."""
-    torch.manual_seed(derived_seed(experiment.seed, "init"))
-    model = resnet.build(experiment.model)
-    if experiment.parent:
-        lineage.begin(model, experiment.parent, experiment, data.info.classes)
-    elif experiment.model.whitens:
-        whitening.whiten(model.get_submodule("stem.conv"), torch.cat(list(sample(data, WHITENING_IMAGES))))
-    if experiment.quantize and experiment.quantize.train:
-        graph = structure(experiment.model)
-        weights = folded(graph, model.state_dict())
-        return Rounded(
-            quantized(graph, weights, sample(data, experiment.quantize.images), experiment.quantize), weights
-        )
-    return model
 
 
 def sweep_lr(
@@ -332,8 +281,8 @@ def sweep_lr(
     train_loader, _ = loaders(experiment, data, compute.device)
     config = losses.weighed(experiment.train, data.shown_labels, len(data.info.classes))
     with memory_explained(experiment, compute):
-        teaching = taught(experiment, data, train_loader, compute, ALONE)
-        model = initial_model(experiment, data)
+        teaching = nets.taught(experiment, data, train_loader, compute, ALONE)
+        model = nets.initial_model(experiment, data)
         yield from range_test.sweep(model, train_loader, config, compute, plan, teaching)
 
 
@@ -358,7 +307,7 @@ def memory_explained(experiment: Experiment, compute: Compute) -> Iterator[None]
     except (RuntimeError, MemoryError, RecipeError) as error:
         if not memory.is_out_of_memory(error):
             raise
-        teachers = [each.card for each in taught_by(experiment)]
+        teachers = [each.card for each in nets.taught_by(experiment)]
         needed = memory.predict(experiment.model, experiment.train, compute.precision, teachers)
         free = device.available_bytes(compute.device)
         config = experiment.train
@@ -386,54 +335,19 @@ def loaders(
     return loader, eval_loader(data.val.select(rows), data.normalization, where)
 
 
-def eval_loader(
-    images: Images, normalization: Normalization | None, where: torch.device, change: Change | None = None
-) -> EvalLoader:
-    """A split in batches that take about as much memory whatever the images' size."""
-    return EvalLoader(images, normalization, batch_size=as_many(EVAL_BATCH, images), device=where, change=change)
-
-
-def as_many(count: int, images: Images) -> int:
-    """`count`, or of larger images as many as have the pixels of so many 32x32 ones."""
-    return of_side(count, images.pixels.shape[2])
-
-
-def of_side(count: int, side: int) -> int:
-    """The same for images of a known side."""
-    return max(1, min(count, count * EVAL_SIDE**2 // side**2))
-
-
-def sample(data: Splits, count: int) -> Iterator[torch.Tensor]:
-    """Normalised batches of the first training images in their order by content, a fixed random sample: `count` of
-    32x32 pixels, and fewer of larger ones."""
-    rows = torch.arange(min(as_many(count, data.train), len(data.train)))
-    return iter(eval_loader(data.train.select(rows), data.normalization, torch.device("cpu")))
-
-
 def ship(run: Run, data: Splits, state: loop.State) -> tuple[Shipped, str]:
     """Writes the weights of a checkpoint as the artifact, holds the file to the budget, and reads it again."""
     experiment = run.experiment
     weights, which = loop.shipped_weights(state)
-    model = blank_model(experiment)
+    model = nets.blank_model(experiment)
     model.load_state_dict(weights)
     kept = experiment.quantize.shipped if experiment.quantize else None
     shipped_card = Card(
         model=experiment.model, classes=data.info.classes, normalization=data.normalization, quantization=kept
     )
-    size = artifact.write(run.artifact, shipped_card, as_shipped(model, experiment, data))
+    size = artifact.write(run.artifact, shipped_card, nets.as_shipped(model, experiment, data))
     budget.check_bytes(size, experiment.budget)
     return artifact.read(run.artifact), which
-
-
-def as_shipped(model: nn.Module, experiment: Experiment, data: Splits) -> nn.Module | Quantized:
-    """The trained net in the numbers that its file keeps."""
-    if isinstance(model, Rounded):
-        return model.quantized()
-    config = experiment.quantize
-    if config is None or config.weights == "float16":
-        return model
-    graph = structure(experiment.model)
-    return quantized(graph, folded(graph, model.state_dict()), sample(data, config.images), config)
 
 
 def held_out(data: Splits, config: DataConfig) -> dict[str, Images]:
@@ -452,38 +366,6 @@ def judge(
         run.save_predictions(f"{name}_tta", seen.averaged, images.labels)
     plain = scores(seen.plain, images.labels, shipped.card.classes)
     return plain, scores(seen.averaged, images.labels, shipped.card.classes) if tta else plain
-
-
-def logits_of(shipped: Shipped, images: Images, where: torch.device) -> torch.Tensor:
-    """fp32 logits (N, classes) of a shipped net, on the CPU."""
-    return Net.of(shipped, where).look(images).plain
-
-
-@dataclass(frozen=True)
-class Net:
-    """What is judged: a module that takes normalised batches on a device; without a normalisation images come so."""
-
-    module: nn.Module
-    normalization: Normalization | None
-    where: torch.device
-
-    @classmethod
-    def of(cls, shipped: Shipped, where: torch.device) -> Net:
-        model = shipped.model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(model, shipped.card.normalization, where)
-
-    @property
-    def compute(self) -> Compute:
-        """Scores are fp32, whatever the training computed in."""
-        return Compute(self.where, "fp32")
-
-    def loader(self, images: Images, change: Change | None = None) -> EvalLoader:
-        return eval_loader(images, self.normalization, self.where, change)
-
-    def look(self, images: Images, tta: TtaConfig | None = None) -> Looks:
-        """What it says of images, on the CPU."""
-        seen = look(self.module, self.loader(images), self.compute, tta)
-        return Looks(seen.plain.cpu(), seen.averaged.cpu())
 
 
 def summarize(

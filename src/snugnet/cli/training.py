@@ -328,10 +328,10 @@ def train_prepared(
 ) -> dict[str, Any] | None:
     """Trains a recipe that another command made; its summary, or None where --stop-after ended it before its end."""
     controls = _controls(loaded.experiment, device, stop_after)
-    summary = None
+    summaries: list[dict[str, Any]] = []
     with _stopped_on_time(controls, path, as_json=as_json):
-        summary = _train_one(loaded, path, controls, (), force=True)
-    return summary
+        summaries.append(_train_one(loaded, path, controls, (), force=True))
+    return summaries[0] if summaries else None
 
 
 def _train_seeds(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from snugnet import artifact, budget, device, judging, pipeline, runs
+from snugnet import artifact, budget, device, judging, runs, scoring
 from snugnet.data.config import DataConfig
 from snugnet.errors import ArtifactError, UsageError
 from snugnet.evaluate.metrics import accuracy
@@ -57,7 +57,7 @@ def read_shipped(path: Path, split: str, data: DataConfig) -> FileRecord:
     shipped = artifact.read(path)
     images, classes = judging.opened(data, split)
     judging.check_compatible(shipped, images, classes, data.name)
-    logits = pipeline.logits_of(shipped, images, device.find_device("auto"))
+    logits = scoring.logits_of(shipped, images, device.find_device("auto"))
     cost = budget.price(shipped.card)
     summary = dict.fromkeys((*SPLITS, "recipe_sha256", "seed", "epochs", "seconds", "hardware", "weights")) | {
         "recipe": str(path),

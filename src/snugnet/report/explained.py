@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snugnet import artifact, device, files, pipeline, runs
+from snugnet import artifact, device, files, runs, scoring
 from snugnet.artifact import Shipped
 from snugnet.config import Frozen
 from snugnet.data import grid
@@ -134,7 +134,7 @@ def check_alike(lookers: Sequence[Looker]) -> None:
 
 def classes_asked(shipped: Shipped, asked: Questions, where: torch.device) -> Tensor:
     """int64 (N, 2): the class that the net predicts, and the true one, or the predicted again where it is not known."""
-    predicted = pipeline.logits_of(shipped, _as_images(asked.pixels), where).argmax(1)
+    predicted = scoring.logits_of(shipped, _as_images(asked.pixels), where).argmax(1)
     true = [int(own) if each.true is None else each.true for each, own in zip(asked.each, predicted, strict=True)]
     return torch.stack([predicted, torch.tensor(true)], 1)
 
@@ -143,9 +143,9 @@ def look(
     shipped: Shipped, pixels: Tensor, targets: Tensor, where: torch.device, layer: str, sizes: tuple[int, int]
 ) -> Seen:
     images = _as_images(pixels)
-    probabilities = pipeline.logits_of(shipped, images, where).double().softmax(1)
+    probabilities = scoring.logits_of(shipped, images, where).double().softmax(1)
     patch, stride = sizes
-    at_once = pipeline.as_many(pipeline.EVAL_BATCH, images)
+    at_once = scoring.as_many(scoring.EVAL_BATCH, images)
     hidden = [
         looking.occlusion(shipped.model, batch, classes, patch=patch, stride=stride, batch_size=at_once).cpu()
         for batch, classes in _batches(shipped, images, targets, where)
@@ -165,7 +165,7 @@ def grad_cam(
 
 
 def _batches(shipped: Shipped, images: Images, targets: Tensor, where: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    start, size = 0, pipeline.as_many(AT_ONCE, images)
+    start, size = 0, scoring.as_many(AT_ONCE, images)
     for batch in EvalLoader(images, shipped.card.normalization, batch_size=size, device=where):
         yield batch, targets[start : start + len(batch)].to(where)
         start += len(batch)

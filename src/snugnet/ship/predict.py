@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snugnet import artifact, pipeline, runs
+from snugnet import artifact, runs, scoring
 from snugnet.artifact import Shipped
 from snugnet.data import given
 from snugnet.data.decode import THREADS
@@ -24,7 +24,7 @@ from snugnet.errors import DataError, Diverged, UsageError
 from snugnet.evaluate import abstain
 from snugnet.evaluate.abstain import Threshold, Wanted
 from snugnet.evaluate.tta import TtaConfig
-from snugnet.pipeline import Net
+from snugnet.scoring import Net
 
 FORMATS = ("plain", "kaggle")
 
@@ -63,7 +63,7 @@ class Predictor:
     def answers(self, images: Iterable[Unlabelled]) -> Iterator[Answer | DataError]:
         """Of each image in turn what the net says, or why it cannot be read. Raises Diverged."""
         spec = self.shipped.card.model
-        size = pipeline.of_side(pipeline.EVAL_BATCH, spec.image_size)  # the batches of `snug evaluate`
+        size = scoring.of_side(scoring.EVAL_BATCH, spec.image_size)  # the batches of `snug evaluate`
         remaining = iter(images)
         with ThreadPoolExecutor(THREADS) as pool:
             while chunk := list(islice(remaining, size)):

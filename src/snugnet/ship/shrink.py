@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from snugnet import artifact, budget, lineage, pipeline, problems, recipe, runs, toml_text, units
+from snugnet import artifact, budget, lineage, problems, recipe, runs, scoring, toml_text, units
 from snugnet.artifact import Card, Shipped
 from snugnet.budget import Budget, Cost
 from snugnet.compress import channels, prune
@@ -170,8 +170,8 @@ def pruned(shipped: Shipped, parent: Experiment, limits: Budget, pruning: Prunin
 def _sample(shipped: Shipped, parent: Experiment, where: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Training images as they are, not augmented: the first, which are a random sample of them."""
     images = splits.open_splits(parent.data).train
-    images = images.select(torch.arange(min(len(images), pipeline.as_many(SAMPLE, images))))
-    size = pipeline.as_many(BATCH, images)
+    images = images.select(torch.arange(min(len(images), scoring.as_many(SAMPLE, images))))
+    size = scoring.as_many(BATCH, images)
     loader = EvalLoader(images, shipped.card.normalization, batch_size=size, device=where)
     return zip(loader, loader.labels.split(size), strict=True)
 
