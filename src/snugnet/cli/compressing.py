@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +16,12 @@ from snugnet.cli.training import Device, StopAfter, train_prepared
 from snugnet.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from snugnet.compress.prune import PruneConfig
-    from snugnet.ship.shrink import Child, Pruned
+    from snugnet.ship.ladder import Rung
+    from snugnet.ship.shrink import Pruned
+    from snugnet.ship.ways import Way
 
 
 def register(app: typer.Typer) -> None:
@@ -37,10 +42,22 @@ def compress(
     ] = "global",
     floor: Annotated[float, typer.Option(help="Share of its channels that each layer keeps; one in any case.")] = 0.0,
     multiple: Annotated[int, typer.Option(help="Cut groups to multiples of this, for fast hardware.")] = 1,
-    epochs: Annotated[
-        int | None, typer.Option(min=0, help="Of fine-tuning; else a third of the run's, rounded up. 0: none.")
+    to: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="Fit a file: try the formats and pruning on val, take the best.")
     ] = None,
-    into: Annotated[Path | None, typer.Option("--run", help="The new run; else runs/<recipe>-pruned-<number>.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Weights and activations of 8 bits.")] = False,
+    int4: Annotated[bool, typer.Option("--int4", help="Weights of 4 bits, which has to be learned.")] = False,
+    float16: Annotated[bool, typer.Option("--float16", help="Weights of 16 bits.")] = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Of training; else a third of the run's, rounded up, for --prune and --int4, none for the others.",
+        ),
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option("--run", help="The new run; else runs/<recipe>-<what was done>-<number>.")
+    ] = None,
     device: Device = "auto",
     stop_after: StopAfter = None,
     overrides: Overrides = None,
@@ -48,24 +65,78 @@ def compress(
 ) -> None:
     """Make a finished run smaller: an ordinary run, fine-tuned, shipped and judged, beside the one it came from.
 
-    Example: snug compress runs/snugnet-quickstart-001 --prune macs=50%
+    Example: snug compress runs/snugnet-quickstart-001 --to 400kB
     """
     from snugnet import runs
     from snugnet.device import find_device
-    from snugnet.ship import shrink
+    from snugnet.ship import shrink, ways
 
-    if prune is None:
-        raise UsageError("compress: must be told how; give --prune, for example --prune params=80k or --prune macs=50%")
-    config = _config(by=by, scope=scope, floor=floor, multiple=multiple)
-    wish = shrink.Wish(shrink.Pruning(prune, config), epochs, overrides or ())
-    made = shrink.child(run, wish, into, find_device(device))
-    _show_groups(made.pruned)
-    if train_prepared(made.recipe, made.path, device, stop_after, as_json=as_json) is None:
-        return None
-    document = shrink.beside(runs.read(run), runs.read(made.path)) | {"pruned": made.pruned.plain(wish.prune)}
+    formats = [name for name, given in (("int8", int8), ("int4", int4), ("float16", float16)) if given]
+    _check_ways(prune, to, formats)
+    config, where = _config(by=by, scope=scope, floor=floor, multiple=multiple), find_device(device)
+    document: dict[str, Any] = {}
+    if to is not None:
+        way, document["ladder"] = _climbed(run, to, where, epochs, overrides or ())
+    else:
+        way = ways.chosen(
+            shrink.Pruning(prune, config) if prune else None, formats[0] if formats else None, epochs, overrides or ()
+        )
+    source = run
+    for child in way.children(run, into, where):
+        if child.pruned and way.pruning:
+            _show_groups(child.pruned)
+            document["pruned"] = child.pruned.plain(way.pruning.prune)
+        if train_prepared(child.recipe, child.path, device, stop_after, as_json=as_json) is None:
+            return None
+        source = child.path
+    document = shrink.beside(runs.read(run), runs.read(source)) | document
     if as_json:
         return print_json(document)
-    return _print_beside(document, made)
+    return _print_beside(document, source)
+
+
+def _check_ways(prune: str | None, to: str | None, formats: list[str]) -> None:
+    if to is not None and (prune or formats):
+        raise UsageError("compress: --to chooses the way itself; give it alone, or the way without it")
+    if len(formats) > 1:
+        raise UsageError(f"compress: --{' and --'.join(formats)}: a net is kept in one format; give one")
+    if not (prune or to or formats):
+        raise UsageError(
+            "compress: must be told how; give --to 100kB, or --int8, --int4, --float16, or --prune, for example "
+            "--prune macs=50%"
+        )
+
+
+def _climbed(
+    run: Path, to: str, where: torch.device, epochs: int | None, changes: Sequence[str]
+) -> tuple[Way, list[dict[str, Any]]]:
+    """The way to so many bytes, and the ladder, shown as it is climbed."""
+    from snugnet.ship import ways
+
+    try:
+        size_bytes = units.parse_bytes(to)
+    except ValueError as error:
+        raise UsageError(f"--to {to}: {error}") from error
+    errors.print("what each way takes, and its accuracy on val before it learns:", soft_wrap=True, markup=False)
+    way, rungs, best = ways.to_bytes(run, size_bytes, where, _show_rung, epochs, changes)
+    errors.print(
+        f"taken, of those that fit with the least loss on val: {_rung_name(best)}", soft_wrap=True, markup=False
+    )
+    if way.pruning and way.rounding:
+        show_warning(
+            f"two runs follow, a pruned one and that one in {best.format}; should the first be stopped, "
+            f"`snug resume` it, then `snug compress` it --{best.format}"
+        )
+    return way, [rung.plain() | {"chosen": rung is best} for rung in rungs]
+
+
+def _show_rung(rung: Rung) -> None:
+    accuracy = units.show_percent(rung.val_accuracy)
+    errors.print(f"  {_rung_name(rung):24} {rung.size_bytes:>12,} B  {accuracy}", soft_wrap=True, markup=False)
+
+
+def _rung_name(rung: Rung) -> str:
+    return f"{rung.format}, pruned" if rung.pruned else rung.format
 
 
 def _config(**values: Any) -> PruneConfig:
@@ -88,10 +159,10 @@ def _show_groups(pruned: Pruned) -> None:
         show_warning(f"cannot be pruned, and stay as they are: {', '.join(pruned.fixed)}")
 
 
-def _print_beside(document: dict[str, Any], made: Child) -> None:
+def _print_beside(document: dict[str, Any], made: Path) -> None:
     parent = document["parent"]
     table = Table(box=None, pad_edge=False)
-    for column in ("", "before", "pruned", "change"):
+    for column in ("", "before", "after", "change"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for name, key in (("parameters", "params"), ("MACs", "macs"), ("bytes", "bytes")):
         before, after = parent[key], document[key]
@@ -106,7 +177,7 @@ def _print_beside(document: dict[str, Any], made: Child) -> None:
         out.print(_in_images(document["split"], test), soft_wrap=True)
     out.print(f"Run:    {escape(document['run'])}", soft_wrap=True)
     return out.print(
-        f"Next:   snug compare {parent['run']} {made.path}  ·  snug bench {parent['run']} {made.path}",
+        f"Next:   snug compare {parent['run']} {made}  ·  snug bench {parent['run']} {made}",
         soft_wrap=True,
         markup=False,
     )
@@ -116,4 +187,4 @@ def _in_images(split: str, test: dict[str, Any]) -> str:
     from snugnet.compare.pairs import image_words
     from snugnet.evaluate.significance import ImageTest
 
-    return f"On the same {split} images: {image_words('the parent', 'the pruned net', ImageTest.parse(test))}."
+    return f"On the same {split} images: {image_words('the parent', 'the smaller net', ImageTest.parse(test))}."

@@ -20,6 +20,7 @@ from snugnet.artifact import Card, Shipped
 from snugnet.budget import Budget, Cost
 from snugnet.compress import channels, prune
 from snugnet.compress.channels import Channels
+from snugnet.compress.config import Quantization
 from snugnet.compress.prune import PruneConfig
 from snugnet.data import splits
 from snugnet.data.loader import EvalLoader
@@ -54,6 +55,7 @@ class Wish:
     prune: Pruning
     epochs: int | None = None
     changes: Sequence[str] = ()
+    kept: Quantization | None = None  # the target is meant in these numbers, which a later run will keep
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,11 @@ class Pruned:
 
 @dataclass(frozen=True)
 class Child:
-    """A run that is ready to be trained in `path`, where its weights lie."""
+    """A run that is ready to be trained in `path`; the weights of a pruned one lie there."""
 
     path: Path
     recipe: Recipe
-    pruned: Pruned
+    pruned: Pruned | None = None
 
 
 def target_of(text: str, cost: Cost) -> Budget:
@@ -126,7 +128,7 @@ def child(run: Path, wish: Wish, into: Path | None, where: torch.device) -> Chil
     path = into or runs.free_path(runs.ROOT, name)
     runs.require_free(path)
     limits = target_of(wish.prune.target, budget.price(shipped.card))
-    made = pruned(shipped, parent, limits, wish.prune, where)
+    made = pruned(shipped, parent, limits, wish.prune, where, wish.kept)
     start = path / runs.START
     experiment = _fine_tuned(parent, made, limits, wish, start)
     loaded = recipe.parse(_text(experiment, run, wish.prune), str(path / "recipe.toml"), name, wish.changes)
@@ -139,18 +141,25 @@ def child(run: Path, wish: Wish, into: Path | None, where: torch.device) -> Chil
     return Child(path, Recipe(descended, loaded.text, loaded.origins), made)
 
 
-def pruned(shipped: Shipped, parent: Experiment, limits: Budget, pruning: Pruning, where: torch.device) -> Pruned:
-    """The net without the channels that matter least, within the limits."""
+def pruned(
+    shipped: Shipped,
+    parent: Experiment,
+    limits: Budget,
+    pruning: Pruning,
+    where: torch.device,
+    kept: Quantization | None = None,
+) -> Pruned:
+    """The net without the channels that matter least, within the limits once its numbers are kept as `kept` says."""
     spec, state = shipped.card.model, shipped.model.state_dict()
     found = channels.follow(spec)
-    sample = _sample(shipped, parent, where) if pruning.config.by == "taylor" else iter(())
+    sample = sampled(shipped, parent, where) if pruning.config.by == "taylor" else iter(())
     model = copy.deepcopy(shipped.model).to(where).requires_grad_(True)
     scores = prune.importance(found, state, pruning.config.by, model, sample)
     found, score = prune.evened(spec, found, scores)
     steps = prune.order(found, score, pruning.config)
 
     def card_without(gone: set[int]) -> Card:
-        return shipped.card.model_copy(update={"model": prune.pruned_spec(spec, found, gone)})
+        return shipped.card.model_copy(update={"model": prune.pruned_spec(spec, found, gone), "quantization": kept})
 
     gone = prune.choose(steps, lambda gone: _fits(card_without(gone), limits))
     if gone is None:
@@ -161,13 +170,13 @@ def pruned(shipped: Shipped, parent: Experiment, limits: Budget, pruning: Prunin
             f"--prune {pruning.target}: {shipped.path.parent} is within it already "
             f"({', '.join(_seen(shipped.card, limits))}); give less"
         )
-    card = Card.parse(card_without(gone).plain())
+    card = Card.parse(card_without(gone).plain() | {"quantization": None})
     small = resnet.build_meta(card.model).to_empty(device="cpu")
     small.load_state_dict(prune.sliced(state, found, gone))
     return Pruned(card, small, _groups(found, gone), _fixed(found))
 
 
-def _sample(shipped: Shipped, parent: Experiment, where: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def sampled(shipped: Shipped, parent: Experiment, where: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Training images as they are, not augmented: the first, which are a random sample of them."""
     images = splits.open_splits(parent.data).train
     images = images.select(torch.arange(min(len(images), scoring.as_many(SAMPLE, images))))
@@ -217,27 +226,33 @@ def _fixed(found: Channels) -> tuple[str, ...]:
 
 def _fine_tuned(parent: Experiment, made: Pruned, limits: Budget, wish: Wish, start: Path) -> Experiment:
     """The parent's recipe with the smaller net, begun with what is left of it and trained for a while, gently."""
-    held = {name: min(limit, parent.budget.limits().get(name, limit)) for name, limit in limits.limits().items()}
+    new = {} if wish.kept else limits.limits()
+    held = {name: min(limit, parent.budget.limits().get(name, limit)) for name, limit in new.items()}
     update = {
         "model": made.card.model,
-        "train": _gentle(parent.train, wish.epochs, start),
+        "train": gentle(parent.train, wish.epochs, start.as_posix(), LR_SHARE),
         "budget": parent.budget.model_copy(update={**held, "floor": None}),
         **dict.fromkeys(("published", "expect", "parent")),
     }
     return parent.model_copy(update=update)
 
 
-def _gentle(train: TrainConfig, epochs: int | None, start: Path) -> TrainConfig:
-    lr, rest = train.optimizer.lr * LR_SHARE, train.optimizer.rest_lr
-    slower = {"lr": lr, "rest_lr": rest and rest * LR_SHARE}
+def gentle(train: TrainConfig, epochs: int | None, begins_with: str, lr_share: float) -> TrainConfig:
+    """How a net goes on that is nearly trained: shorter, and slower by the share."""
+    lr, rest = train.optimizer.lr * lr_share, train.optimizer.rest_lr
+    slower = {"lr": lr, "rest_lr": rest and rest * lr_share}
     update = {
-        "epochs": max(1, math.ceil(train.epochs * EPOCHS_SHARE)) if epochs is None else epochs,
-        "init_from": start.as_posix(),
+        "epochs": usual_epochs(train) if epochs is None else epochs,
+        "init_from": begins_with,
         "optimizer": train.optimizer.model_copy(update=slower),
         "schedule": ScheduleConfig(name="cosine", per="batch"),
         "progressive": (),
     }
     return train.model_copy(update=update)
+
+
+def usual_epochs(train: TrainConfig) -> int:
+    return max(1, math.ceil(train.epochs * EPOCHS_SHARE))
 
 
 def _text(experiment: Experiment, run: Path, pruning: Pruning) -> str:
