@@ -296,9 +296,10 @@ def train_prepared(
 ) -> dict[str, Any] | None:
     """Trains a recipe that another command made; its summary, or None where --stop-after ended it before its end."""
     controls = _controls(loaded.experiment, device, stop_after)
+    summary = None
     with _stopped_on_time(controls, path, as_json=as_json):
-        return _train_one(loaded, path, controls, (), force=True)
-    return None
+        summary = _train_one(loaded, path, controls, (), force=True)
+    return summary
 
 
 def _train_seeds(
