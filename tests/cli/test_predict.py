@@ -130,7 +130,7 @@ def test_lines_a_table_and_a_csv(here: Path, monkeypatch: pytest.MonkeyPatch):
     assert snug("predict run a.png more --top 2 --csv answers.csv").out == (
         f"3 images answered: {_counts(answer)}\nAnswers: answers.csv\n"
     )
-    rows = list(csv.DictReader((here / "answers.csv").open()))
+    rows = list(csv.DictReader((here / "answers.csv").read_text().splitlines()))
     assert list(rows[0]) == ["image", "class", "probability", "class_2", "probability_2"]
     assert [row["image"] for row in rows] == ["a.png", "more/2.png", "more/10.png"]
     assert (rows[0]["class"], rows[0]["class_2"]) == (first, second)
@@ -171,7 +171,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_answered(here: Path):
     answer = snug("predict run a.png more --csv answers.csv")
     fails(answer, 4, "DataError: 1 of 4 images cannot be read, see above; the others are answered\n")
     assert "Note: more/3.png: cannot be read as an image (it is no image that Pillow knows): replace" in answer.err
-    assert [row["image"] for row in csv.DictReader((here / "answers.csv").open())] == [
+    assert [row["image"] for row in csv.DictReader((here / "answers.csv").read_text().splitlines())] == [
         "a.png", "more/2.png", "more/10.png",
     ]  # fmt: skip
     for number in range(12):
@@ -274,7 +274,7 @@ def test_it_says_when_it_is_not_sure(here: Path):
                abs(each["probability"] - threshold) < 1e-4 for each in sure.json)  # fmt: skip
     lines = snug("predict run test.npy --abstain coverage=0.5 --csv answers.csv")
     assert "unsure " in lines.out
-    rows = list(csv.DictReader((here / "answers.csv").open()))
+    rows = list(csv.DictReader((here / "answers.csv").read_text().splitlines()))
     assert [row["class"] == "" for row in rows] == [each["class"] is None for each in sure.json]
     config = json.loads((here / "run" / "summary.json").read_text())
     (here / "run" / "summary.json").write_text(json.dumps(config | {"val": None}))
