@@ -104,7 +104,7 @@ def _of_arrays(file: Path) -> Iterator[Unlabelled]:
 def _arrays(file: Path) -> Iterator[tuple[str, Any]]:
     try:
         if file.suffix.lower() == ".npy":
-            yield shown(file), np.lib.format.open_memmap(file, mode="r")  # type: ignore[no-untyped-call]
+            yield shown(file), np.lib.format.open_memmap(file, mode="r")
             return
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             for key in archive.files:
