@@ -71,6 +71,20 @@ def undrawn(monkeypatch):
     monkeypatch.setattr(comparison, "comparison_plots", lambda _: [])
 
 
+def test_a_disturbed_timing_is_marked(tmp_path):
+    runs = some(seeds=1)
+    facts = {"batch": 1, "threads": 1, "device": "cpu", "hardware": "EPYC", "backend": "torch", "version": "2.9.0"}
+    for run, p50_ms, disturbed in ((runs[0], 0.5, True), (runs[1], 0.7, False)):
+        run.bench.update(facts, p50_ms=p50_ms, disturbed=disturbed)
+    page = write_comparison(compare(runs), tmp_path / "c.html").read_text()
+    assert ">0.500 †</td>" in page
+    assert ">0.700</td>" in page
+    assert "† Other work ran beside the timing of small; repeat" in page
+    (plot,) = (plot for plot in comparison_plots.comparison_plots(compare(runs)) if plot.name == "pareto_p50_ms")
+    shown = texts(plot.svg())
+    assert {"1 †  small", "2  snugnet/large (ours)", "latency of one image, ms († beside other work)"} <= set(shown)
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_nothing_fits_is_said(tmp_path):
     found = choosing_among(compare(some()), parse_requirements("params<1"), pick=True)

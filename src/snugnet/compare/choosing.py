@@ -62,7 +62,8 @@ class Requirement(Frozen):
 
 
 class Miss(Frozen):
-    """A group that does not meet a requirement. `by`: how far it is off, `share` of the limit."""
+    """A group that does not meet a requirement. `by`: how far it is off, `share` of the limit; `doubt`: why to measure
+    it again first."""
 
     group: str
     requirement: str
@@ -70,6 +71,11 @@ class Miss(Frozen):
     by: float
     share: float
     words: str
+    doubt: str | None = None
+
+    @property
+    def told(self) -> str:
+        return self.words + (f" ({self.doubt})" if self.doubt else "")
 
 
 class Choice(Frozen):
@@ -109,22 +115,37 @@ def parse_requirement(text: str) -> Requirement:
     return Requirement.parse({"measure": name, "operator": sign, "limit": limit, "text": f"{name}{sign}{value}"})
 
 
-def value_of(group: Group, name: str, runs: Sequence[RunRow]) -> float:
-    """Raises UsageError where the group does not have it."""
+def value_of(group: Group, name: str) -> float | None:
     value: float | None = getattr(group, MEASURES[name].field or name)
-    if value is not None:
-        return value
-    if group.kind == "file":
-        known = "a shipped file does not say it; give the run it came from"
+    return value
+
+
+def check_known(groups: Sequence[Group], name: str, runs: Sequence[RunRow]) -> None:
+    """Raises UsageError where groups do not have a measure; it names all that can be timed at once."""
+    lacking = [group for group in groups if value_of(group, name) is None]
+    if not lacking:
+        return
+    if files := [group for group in lacking if group.kind == "file"]:
+        lacking, known = files, "a shipped file does not say it; give the run it came from"
     elif name == "p50_ms":
-        own = next(run.path for run in runs if run.group == group.name)
-        known = f"time it first with `snug bench {own}`"
+        own = [next(run.path for run in runs if run.group == group.name) for group in lacking]
+        known = f"time {'it' if len(own) == 1 else 'them'} first with `snug bench {' '.join(own)}`"
     else:
         known = "its runs are of an older version and do not say it; leave the requirement out"
-    raise UsageError(f"{group.name}: {name} is not known: {known}")
+    raise UsageError(f"{', '.join(group.name for group in lacking)}: {name} is not known: {known}")
 
 
-def miss(group: Group, requirement: Requirement, value: float) -> Miss:
+def doubt(group: Group, name: str, runs: Sequence[RunRow]) -> str | None:
+    """What makes a latency too long, and how to measure it again."""
+    beside = [run for run in runs if run.group == group.name and run.disturbed]
+    if name != "p50_ms" or not beside:
+        return None
+    fastest = [run.fastest_ms for run in beside if run.fastest_ms is not None]
+    took = f"; its fastest inference took {MEASURES[name].show(min(fastest))}" if fastest else ""
+    return f"timed while other work ran{took}: repeat `snug bench {' '.join(run.path for run in beside)}`"
+
+
+def miss(group: Group, requirement: Requirement, value: float, doubt: str | None = None) -> Miss:
     by, measure = abs(value - requirement.limit), MEASURES[requirement.measure]
     above = requirement.operator in ("<=", "<")
     side, must = ("over", "below") if above else ("under", "above")
@@ -140,12 +161,19 @@ def miss(group: Group, requirement: Requirement, value: float) -> Miss:
         by=by,
         share=by / requirement.limit if requirement.limit else by,
         words=f"{requirement.measure} is {measure.show(value)}, {exactly if is_equal else off}",
+        doubt=doubt,
     )
 
 
 def misses(groups: Sequence[Group], required: Sequence[Requirement], runs: Sequence[RunRow]) -> tuple[Miss, ...]:
-    values = [(group, each, value_of(group, each.measure, runs)) for group in groups for each in required]
-    return tuple(miss(group, each, value) for group, each, value in values if not each.holds(value))
+    for each in required:
+        check_known(groups, each.measure, runs)
+    values = [(group, each, value_of(group, each.measure)) for group in groups for each in required]
+    return tuple(
+        miss(group, each, value, doubt(group, each.measure, runs))
+        for group, each, value in values
+        if value is not None and not each.holds(value)
+    )
 
 
 def nearest_miss(found: Sequence[Miss]) -> list[Miss]:
@@ -196,11 +224,12 @@ def to_ship(group: Group, runs: Sequence[RunRow]) -> str:
 def nothing_fits(choice: Choice, groups: int) -> str:
     """What to say where no group meets all: the nearest one, and what it lacks."""
     near = nearest_miss(choice.misses)
-    lacks = "; ".join(each.words for each in near)
+    lacks = "; ".join(each.told for each in near)
+    again = "time it again on a quiet machine before you " if any(each.doubt for each in near) else ""
     wanted = ", ".join(each.text for each in choice.requirements)
     return (
         f"--require {wanted}: none of {groups} meets all; the nearest is {near[0].group}: {lacks}; "
-        "ask for less, or design a net to it with `snug design`"
+        f"{again}ask for less, or design a net to it with `snug design`"
     )
 
 
