@@ -52,7 +52,9 @@ def test_one_page_without_outside_references(text):
     [
         "<h1>Comparison of 2 recipes, 4 runs</h1>",
         '<p class="headline"><strong>small</strong></p>',
-        "small: the most accurate of 1 that fit. Its file: <code>runs/small-1/model.safetensors</code>",
+        "small: the only one that fits. Its file: <code>runs/small-1/model.safetensors</code>",
+        "Of its 2 runs the one with the best val accuracy, 80.90 %. ",
+        ">1.5 PFLOP, which all runs reached</text>",
         "<li>snugnet/large does not fit: params is 9,000, 4,000 over 5,000</li>",
         "90.50 % ± 0.71",
         'data-value="9000"',

@@ -160,10 +160,5 @@ def _print_choice(comparison: Comparison, choice: Any) -> None:
     if comparison.picked:
         out.print(f"ship {choice.words}", soft_wrap=True, markup=False)
         out.print(f"its file: {choice.file}", soft_wrap=True, markup=False)
-        if comparison.split == "test":
-            out.print(CHOSEN_ON_TEST, soft_wrap=True, markup=False)
-
-
-CHOSEN_ON_TEST = (
-    "chosen on test, so its accuracy is a little too good; --split val chooses on val and keeps test to report"
-)
+        for note in choice.notes:
+            out.print(note, soft_wrap=True, markup=False)

@@ -123,10 +123,10 @@ def curves_plot(comparison: Comparison, name: str) -> Plot:
 def flops_plot(comparison: Comparison, equal: float) -> Plot:
     """Val accuracy by what the training has cost so far; the line stands at what all runs spent."""
     drawn_runs = having(comparison, "val_accuracy")
-    ax = axes(WIDTH, 250 + 15 * len(dict.fromkeys(group for group, _ in drawn_runs)))
+    ax = axes(WIDTH, 265 + 15 * len(dict.fromkeys(group for group, _ in drawn_runs)))
     ax.set_title("Validation accuracy by training FLOPs")
     ax.set_xlabel("training FLOPs so far")
-    ax.axvline(equal, color=INK, linewidth=1, linestyle=":")
+    ax.axvline(equal, color=INK, linewidth=1, linestyle=":", label=f"{show_flops(equal)}, which all runs reached")
     lay_over(ax, drawn_runs, "val_accuracy", lambda run: run.flops)
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.xaxis.set_major_formatter(
