@@ -100,7 +100,11 @@ def test_without_val_there_is_no_temperature_and_it_is_said(run: Path):
     config["data"]["train_on"] = "all"
     (run / "config.json").write_text(json.dumps(config))
     got = judging.evaluate(run, "test")
-    assert got["temperature_note"] == "no temperature is fitted: the val split is empty"
+    empty = "the val split is empty because the recipe trains on it (`--set data.train_on=train`)"
+    assert got["temperature_note"] == f"no temperature is fitted: {empty}"
+    with pytest.raises(DataError) as caught:
+        judging.evaluate(run, "val")
+    assert str(caught.value) == f"digits: {empty}; choose another with --split"
     assert [got[name] for name in ("temperature", "loss_scaled", "ece_scaled", "temperature_images")] == [None] * 3 + [
         0
     ]

@@ -180,19 +180,22 @@ class Predictions:
     columns: tuple[str, ...]  # (C,)
 
 
-def predict_images(run: RunLike, images: Any, *, device: str = "auto") -> Predictions:
+def predict_images(run: RunLike, images: Any, *, temperature: float = 1.0, device: str = "auto") -> Predictions:
     """What a run, or a shipped file, says of images: files, Pillow images, uint8 arrays (H, W, C), uint8 tensors
     (C, H, W); one of them, a list, or a batch with N in front.
 
     Other sizes are brought to the net's as image folders are: shorter side first, then the centre. Normalisation is the
-    file's own. Raises ArtifactError, DataError.
+    file's own. The logits are divided by `temperature`, such as `evaluate_run` gives; it moves probabilities and no
+    class. Raises ArtifactError, DataError, UsageError.
     """
+    if not temperature > 0:
+        raise UsageError(f"temperature: must be above 0; got {temperature:g}; 1 changes nothing")
     shipped = _shipped(_path(run))
     spec, columns = shipped.card.model, shipped.card.classes
     pixels = given.pixels(images, spec.in_channels, spec.image_size)
     unknown = torch.zeros(len(pixels), dtype=torch.int64)
     logits = scoring.logits_of(shipped, Images(pixels, unknown, None), find_device(device))
-    return Predictions(tuple(columns[k] for k in logits.argmax(1).tolist()), logits.softmax(1), columns)
+    return Predictions(tuple(columns[k] for k in logits.argmax(1).tolist()), (logits / temperature).softmax(1), columns)
 
 
 def judge_net(

@@ -19,8 +19,9 @@ from snugnet.data.mapped import Pixels
 from snugnet.data.splits import Splits
 from snugnet.errors import ArtifactError, DataError, RecipeError, UsageError
 from snugnet.evaluate import calibration
+from snugnet.evaluate.calibration import Known
 from snugnet.evaluate.corrupt import CORRUPTIONS, FAMILIES, named
-from snugnet.evaluate.metrics import accuracy, calibration_error, negative_log_likelihood, scores
+from snugnet.evaluate.metrics import accuracy, scores
 from snugnet.evaluate.mistakes import confident_mistakes, confused_pairs
 from snugnet.evaluate.robustness import Watch, robustness
 from snugnet.evaluate.tta import TtaConfig
@@ -28,11 +29,9 @@ from snugnet.problems import nearest
 from snugnet.runs import RunRecord
 from snugnet.scoring import Net
 
-Known = tuple[Tensor, Tensor] | None  # logits of val and its labels
 SAMPLE = 2_000  # of val, where every image costs several passes
 PROBE = 50  # images that stored predictions are held against
 MOST_MISTAKES = 10
-FLATTERED = "fitted on the very images that are judged, which flatters it"
 NO_GAP: dict[str, Any] = {"train_accuracy": None, "train_images": 0, "gap": None}
 TOLERANCE = 3.0  # spreads that one seed may lie below the expected mean
 LEAST_SPREAD = 0.003  # where none was measured: about one standard error of 10,000 images
@@ -75,7 +74,9 @@ def evaluate(
         known = of_val(net, found.val, tta, record)
     document = describe(seen.averaged, images, classes, known)
     if split == "val" and document["temperature"]:
-        document["temperature_note"] = FLATTERED
+        document["temperature_note"] = calibration.FLATTERED
+    if known is None and config.train_on == "all":
+        document["temperature_note"] = f"{calibration.NOT_FITTED}{splits.TRAINS_ON_VAL}"
     plain = accuracy(seen.plain, images.labels)
     about: dict[str, Any] = {"split": split, "data": config.name, "images_in_split": len(whole), "tta": None}
     if tta:
@@ -140,7 +141,9 @@ def chosen(found: Splits, config: DataConfig, split: str) -> Images:
     """Raises DataError where the split is empty."""
     images = splits.open_test(config) if split == "test" else found.train if split == "train" else found.val
     if not len(images):
-        raise DataError(f"{config.name}: its {split} split is empty; choose another with --split")
+        trains = split == "val" and config.train_on == "all"
+        why = splits.TRAINS_ON_VAL if trains else f"its {split} split is empty"
+        raise DataError(f"{config.name}: {why}; choose another with --split")
     return images
 
 
@@ -209,23 +212,7 @@ def describe(logits: Tensor, images: Images, classes: Sequence[str], known: Know
         for each in confident_mistakes(logits, labels, MOST_MISTAKES)
     ]
     found = {"calibration": calibration.describe(logits, labels).plain(), "mistakes": mistakes}
-    return measured | {"confused": confused_pairs(measured)} | found | scaled(logits, labels, known)
-
-
-def scaled(logits: Tensor, labels: Tensor, known: Known) -> dict[str, Any]:
-    """The temperature that suits val best, and what it does to these logits; nulls, and why, where there is none."""
-    best = calibration.temperature(*known) if known else None
-    note = None
-    if best is None:
-        lacks = "on val it is right throughout, or no better than chance" if known else "the val split is empty"
-        note = f"no temperature is fitted: {lacks}"
-    return {
-        "temperature": best,
-        "temperature_images": len(known[1]) if known else 0,
-        "temperature_note": note,
-        "loss_scaled": negative_log_likelihood(logits.double() / best, labels) if best else None,
-        "ece_scaled": calibration_error(logits.double() / best, labels) if best else None,
-    }
+    return measured | {"confused": confused_pairs(measured)} | found | calibration.scaled(logits, labels, known)
 
 
 def train_gap(net: Net, train: Images, plain: float) -> dict[str, Any]:

@@ -80,9 +80,12 @@ def test_nothing_fits():
 def test_what_to_ship_in_words():
     answer = snug("compare run --require params<=19706,bytes<1MB --pick")
     assert "fits: snugnet/digits\n" in answer.out
-    assert "ship snugnet/digits: the most accurate of 1 that fit\nits file: run/model.safetensors\n" in answer.out
-    assert "--split val chooses on val and keeps test to report\n" in answer.out
-    assert "chosen on test" not in snug("compare run --pick --split val").out
+    assert "ship snugnet/digits: the only one that fits\nits file: run/model.safetensors\n" in answer.out
+    other = Path(shutil.copytree("run", "other"))
+    summary = json.loads((other / "summary.json").read_text())
+    (other / "summary.json").write_text(json.dumps(summary | {"recipe": "other", "recipe_sha256": 64 * "0"}))
+    assert "--split val chooses on val and keeps test to report\n" in snug("compare run other --pick").out
+    assert "chosen on test" not in snug("compare run other --pick --split val").out
 
 
 def test_everything_is_written_where_it_was_asked_for(elsewhere: Path):

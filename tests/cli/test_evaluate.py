@@ -23,7 +23,7 @@ def test_a_reader_learns_whether_it_is_calibrated(finished: Path):
         " images, not augmented): ",
         " calibrated (it is ",
         "on average it is ",
-        "divided by a temperature of ",
+        "to calibrate it, divide its logits by T before the softmax (no prediction changes): T = ",
         "worst calibrated: where it is ",
         "most often taken: ",
         "most confident mistakes, by image: ",

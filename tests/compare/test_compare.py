@@ -107,7 +107,7 @@ def test_nets_of_the_same_seed_are_matched():
 def test_verdict_better():
     got = compare([*seeds("a", [0.80, 0.82, 0.81]), *seeds("b", [0.90, 0.93, 0.91])]).tests[0]
     assert got.difference == pytest.approx(0.31 / 3)
-    start = "b is better than a by 10.33 points (paired t-test, n = 3 and 3, p = 0.001). On the same images: "
+    start = "b is better than a by 10.33 points (paired t-test, n = 3 and 3, p = 0.001). The nets of seed 0, on the same images: "
     assert got.verdict.startswith(start)
     assert got.verdict.endswith("a difference between these two nets (exact McNemar test, p < 0.001).")
 
@@ -116,7 +116,7 @@ def test_verdict_not_settled():
     got = compare([*seeds("a", [0.90, 0.92]), *seeds("b", [0.94, 0.91], first=5)]).tests[0]
     assert got.verdict.startswith(
         "not settled: b leads a by 1.50 points (Welch's t-test, n = 2 and 2, p = 0.504); "
-        "about 11 more of each would settle it. On the same images: "
+        "about 11 more of each would settle it. The nets of seed 0 of a and seed 5 of b, on the same images: "
     )
 
 
@@ -237,5 +237,11 @@ def test_verdict_of_equal_means():
     got = compare([*seeds("a", [0.90, 0.92]), *seeds("b", [0.92, 0.90])]).tests[0]
     assert got.verdict.startswith(
         "not settled: a and b are equal (paired t-test, n = 2 and 2, p = 1.000); "
-        "no practical number of seeds would settle it. On the same images: "
+        "too small a difference to settle with a sensible number of seeds. The nets of seed 0, on the same images: "
     )
+
+
+def test_more_seeds_than_is_sensible_are_not_advised():
+    near = compare([*seeds("a", [0.90, 0.91, 0.92]), *seeds("b", [0.914, 0.901, 0.919], first=5)]).tests[0]
+    assert near.seeds.more_seeds > 20
+    assert "too small a difference to settle with a sensible number of seeds. " in near.verdict

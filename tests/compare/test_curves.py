@@ -118,10 +118,18 @@ def test_equal_flops_are_the_most_that_all_reached():
     short, long = run(flops=(4.0, 8.0, 12.0, 16.0)), run()
     assert common_flops([short, long]) == 16.0
     found = at_flops(long, 16.0)
-    assert (found.epoch, found.flops, found.val_accuracy) == (1, 10.0, 0.5)
+    assert (found.epoch, found.flops, found.val_accuracy) == pytest.approx((1.6, 16.0, 0.5 + 0.6 * 0.3))
     assert at_flops(short, 16.0).epoch == 4
+    unjudged = at_flops(run(val=(0.5, None, None, None)), 16.0)
+    assert (unjudged.epoch, unjudged.flops, unjudged.val_accuracy) == (1, 10.0, 0.5)
     assert at_flops(run(flops=(17.0, 34.0, 51.0, 68.0)), 16.0).val_accuracy is None
     assert common_flops([]) is None
+
+
+def test_a_last_epoch_that_is_just_missed_counts_almost_whole():
+    dearer = run(val=(0.4, 0.5, 0.6, 0.7), flops=(10.05, 20.1, 30.15, 40.2))
+    assert at_flops(dearer, 40.0).val_accuracy == pytest.approx(0.7, abs=0.0021)
+    assert at_flops(dearer, 30.15).val_accuracy == pytest.approx(0.6)
 
 
 def test_equal_flops_of_a_comparison():

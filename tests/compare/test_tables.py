@@ -62,6 +62,7 @@ def test_latex():
         ("[2pt]*", "{[}2pt{]}{*}"),
         ("a\nb", "a b"),
         ("±–−", r"$\pm$--$-$"),
+        ("0.9 †", r"0.9 $^\dagger$"),
     ],
 )
 def test_a_stranger_s_text_in_latex(text, latex):

@@ -52,7 +52,9 @@ def test_one_page_without_outside_references(text):
     [
         "<h1>Comparison of 2 recipes, 4 runs</h1>",
         '<p class="headline"><strong>small</strong></p>',
-        "small: the most accurate of 1 that fit. Its file: <code>runs/small-1/model.safetensors</code>",
+        "small: the only one that fits. Its file: <code>runs/small-1/model.safetensors</code>",
+        "Of its 2 runs the one with the best val accuracy, 80.90 %. ",
+        ">1.5 PFLOP, which all runs reached</text>",
         "<li>snugnet/large does not fit: params is 9,000, 4,000 over 5,000</li>",
         "90.50 % ± 0.71",
         'data-value="9000"',
@@ -69,6 +71,20 @@ def test_what_the_page_says(text, words):
 def undrawn(monkeypatch):
     """Pages without pictures: drawing takes most of the time."""
     monkeypatch.setattr(comparison, "comparison_plots", lambda _: [])
+
+
+def test_a_disturbed_timing_is_marked(tmp_path):
+    runs = some(seeds=1)
+    facts = {"batch": 1, "threads": 1, "device": "cpu", "hardware": "EPYC", "backend": "torch", "version": "2.9.0"}
+    for run, p50_ms, disturbed in ((runs[0], 0.5, True), (runs[1], 0.7, False)):
+        run.bench.update(facts, p50_ms=p50_ms, disturbed=disturbed)
+    page = write_comparison(compare(runs), tmp_path / "c.html").read_text()
+    assert ">0.500 †</td>" in page
+    assert ">0.700</td>" in page
+    assert "† Other work ran beside the timing of small; repeat" in page
+    (plot,) = (plot for plot in comparison_plots.comparison_plots(compare(runs)) if plot.name == "pareto_p50_ms")
+    shown = texts(plot.svg())
+    assert {"1 †  small", "2  snugnet/large (ours)", "latency of one image, ms († beside other work)"} <= set(shown)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -13,7 +13,7 @@ from snugnet.errors import UsageError
 from snugnet.pipeline import Controls
 from snugnet.report import diagram
 from snugnet.report.mistakes import Mistake, Mistakes, confident_mistakes, png
-from snugnet.report.page import run_plots, write_report
+from snugnet.report.page import calibrated, run_plots, write_report
 from specs import spec
 
 EVIL = "<script>alert(1)</script>"
@@ -49,6 +49,19 @@ class Page(HTMLParser):
 
     def named(self, tag):
         return [attrs for name, attrs in self.tags if name == tag]
+
+
+def test_whether_it_is_calibrated_and_how_to_mend_it():
+    run = record(images=300)
+    scores = run.summary["scores"]["test"]
+    verdict, sure, remedy = calibrated(run, "test", scores)
+    assert verdict.startswith("Not calibrated (")
+    assert sure.endswith("% sure, and right in 90.00 %.")
+    assert ": T = " in remedy
+    run.summary.update(val=None, trained_on="all")
+    assert calibrated(run, "test", scores)[2:] == [
+        "No temperature is fitted: the val split is empty because the recipe trains on it (--set data.train_on=train)."
+    ]
 
 
 @pytest.fixture(scope="module")

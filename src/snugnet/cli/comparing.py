@@ -98,7 +98,7 @@ def _print_comparison(comparison: Comparison) -> None:
         for note in comparison.equal_flops.notes if comparison.equal_flops else ():
             out.print(f"training FLOPs: {note}", soft_wrap=True, markup=False)
     if disturbed := [group.name for group in comparison.groups if group.disturbed]:
-        words = f"latency: other work ran beside {', '.join(disturbed)}; repeat `snug bench` on a quiet machine"
+        words = f"† latency: other work ran beside {', '.join(disturbed)}; repeat `snug bench` on a quiet machine"
         out.print(words, soft_wrap=True, markup=False)
     for test in comparison.tests:
         out.print(f"· {test.verdict}", soft_wrap=True, markup=False)
@@ -107,6 +107,8 @@ def _print_comparison(comparison: Comparison) -> None:
 
 
 def _groups(comparison: Comparison) -> Table:
+    from snugnet.compare.tables import shown_latency
+
     is_timed = any(group.p50_ms is not None for group in comparison.groups)
     table = Table(title=f"{comparison.split} accuracy")
     table.add_column("runs", overflow="fold")
@@ -115,7 +117,7 @@ def _groups(comparison: Comparison) -> Table:
     for group in comparison.groups:
         front = "★" if group.name in comparison.pareto else ""
         sizes = (units.show_count(group.params), units.show_bytes(group.bytes), units.show_count(group.macs))
-        latency = [_or_dash(group.p50_ms, "{:.3f}")] if is_timed else []
+        latency = [shown_latency(group)] if is_timed else []
         table.add_row(escape(group.name), str(group.n), _accuracy(group), *sizes, *latency, front)
     return table
 
@@ -151,17 +153,12 @@ def _or_dash(value: float | None, form: str) -> str:
 
 def _print_choice(comparison: Comparison, choice: Any) -> None:
     for name in dict.fromkeys(each.group for each in choice.misses):
-        lacks = "; ".join(each.words for each in choice.misses if each.group == name)
+        lacks = "; ".join(each.told for each in choice.misses if each.group == name)
         out.print(f"does not fit: {name}: {lacks}", soft_wrap=True, markup=False)
     if choice.requirements and choice.fitting:
         out.print(f"fits: {', '.join(choice.fitting)}", soft_wrap=True, markup=False)
     if comparison.picked:
         out.print(f"ship {choice.words}", soft_wrap=True, markup=False)
         out.print(f"its file: {choice.file}", soft_wrap=True, markup=False)
-        if comparison.split == "test":
-            out.print(CHOSEN_ON_TEST, soft_wrap=True, markup=False)
-
-
-CHOSEN_ON_TEST = (
-    "chosen on test, so its accuracy is a little too good; --split val chooses on val and keeps test to report"
-)
+        for note in choice.notes:
+            out.print(note, soft_wrap=True, markup=False)

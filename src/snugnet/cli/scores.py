@@ -7,15 +7,11 @@ from typing import Any
 from rich.table import Table
 
 from snugnet.cli.console import escape, out
+from snugnet.evaluate import words
 from snugnet.units import show_percent
 
 MOST_NAMED = 5  # pairs, mistakes and classes on one line
-WORDS = {"yes": "well calibrated", "nearly": "nearly calibrated", "no": "not calibrated"}
-DIRECTIONS = {
-    "overconfident": "it is overconfident",
-    "underconfident": "it is underconfident",
-    "mixed": "overconfident here and underconfident there",
-}
+LEAST_GAP = 0.0005  # of a class, below which its confidence and precision read alike
 
 
 def print_scores(result: dict[str, Any]) -> None:
@@ -80,39 +76,31 @@ def average_lines(result: dict[str, Any]) -> list[str]:
 
 def calibration_lines(result: dict[str, Any]) -> list[str]:
     """The answer in words, the temperature, and where it is worst."""
-    found, accuracy = result["calibration"], show_percent(result["accuracy"])
-    error, luck = show_percent(result["ece"]), show_percent(found["ece_by_chance"])
-    verdict = WORDS[found["calibrated"]]
+    found = result["calibration"]
+    sure = words.how_sure(found, result["ece"], result["accuracy"])
+    lines = [f"[bold]{words.verdict(found)}[/]. {sure}", *words.remedy(result)]
     if found["calibrated"] == "yes":
-        verdict += f": an error of up to {luck} would be luck"
-    else:
-        verdict += f" ({DIRECTIONS[found['direction']]}): luck explains an error of up to {luck}"
-    lines = [
-        f"[bold]{verdict}[/]. Expected calibration error {error}; on average it is "
-        f"{show_percent(found['confidence'])} sure, and right in {accuracy}"
-    ]
-    if result["temperature"] is not None:
-        lines.append(
-            f"divided by a temperature of {result['temperature']:.3f}, fitted on {result['temperature_images']:,} val "
-            f"images: calibration error {show_percent(result['ece_scaled'])}, loss {result['loss_scaled']:.4f}"
-        )
-    if result["temperature_note"]:
-        lines.append(result["temperature_note"])
+        return lines
     worst = found["worst_bin"]
-    lines.append(
+    where = (
         f"worst calibrated: where it is {100 * worst['low']:.0f} to {100 * worst['high']:.0f} % sure "
-        f"({worst['images']:,} images) it is right in {show_percent(worst['accuracy'])}; "
-        f"by class: {', '.join(worst_classes(result['per_class']))}"
+        f"({worst['images']:,} images) it is right in {show_percent(worst['accuracy'])}"
     )
+    by_class = worst_classes(result)
+    lines.append(where + (f"; by class said: {', '.join(by_class)}" if by_class else ""))
     return lines
 
 
-def worst_classes(per_class: list[dict[str, Any]]) -> list[str]:
-    """The classes whose confidence lies furthest from their precision."""
-    ranked = sorted(per_class, key=lambda row: -abs(row["calibration_gap"]))[:3]
+def worst_classes(result: dict[str, Any]) -> list[str]:
+    """The classes whose confidence lies furthest from their precision, of those that it said at all."""
+    said = [sum(column) for column in zip(*result["confusion"], strict=True)]
+    rows = zip(result["per_class"], said, strict=True)
+    gaps = [(row, images) for row, images in rows if abs(row["calibration_gap"]) > LEAST_GAP]
+    ranked = sorted(gaps, key=lambda pair: -abs(pair[0]["calibration_gap"]))[:3]
     return [
-        f"{escape(row['class'])} ({show_percent(row['confidence'], 1)} sure, {show_percent(row['precision'], 1)} right)"
-        for row in ranked
+        f"{escape(row['class'])} ({images:,} images, {show_percent(row['confidence'], 1)} sure, "
+        f"{show_percent(row['precision'], 1)} right)"
+        for row, images in ranked
     ]
 
 

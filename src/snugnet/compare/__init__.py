@@ -107,5 +107,5 @@ def equal_flops(named: Sequence[tuple[str, Member]]) -> EqualFlops | None:
 def choosing_among(comparison: Comparison, required: Sequence[Requirement], *, pick: bool) -> Comparison:
     """The comparison, knowing what is required and, with `pick`, what to ship. Raises UsageError."""
     facts = comparison.groups, comparison.runs, comparison.tests
-    choice, picked = choose(*facts, required, pick=pick)
+    choice, picked = choose(*facts, required, pick=pick, split=comparison.split)
     return comparison.model_copy(update={"choice": choice, "picked": picked})

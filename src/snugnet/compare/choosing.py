@@ -13,13 +13,18 @@ from snugnet.compare.groups import Group, RunRow
 from snugnet.compare.pairs import PairTest
 from snugnet.config import Frozen
 from snugnet.errors import UsageError
+from snugnet.evaluate.significance import show_p
 from snugnet.problems import nearest
+from snugnet.units import show_percent
 
 Operator = Literal["<=", ">=", "<", ">"]
 HOLDS: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
 COSTS = ("params", "bytes", "macs", "p50_ms")
+CHOSEN_ON_TEST = (
+    "chosen on test, so its accuracy is a little too good; --split val chooses on val and keeps test to report"
+)
 ROUNDED = 1e-12  # what adding fractions leaves behind: a mean of 0.9 is 0.9
 _FORM = re.compile(r"\s*([A-Za-z0-9_]*)\s*(<=|>=|<|>|=+)\s*(.*?)\s*")
 
@@ -62,7 +67,8 @@ class Requirement(Frozen):
 
 
 class Miss(Frozen):
-    """A group that does not meet a requirement. `by`: how far it is off, `share` of the limit."""
+    """A group that does not meet a requirement. `by`: how far it is off, `share` of the limit; `doubt`: why to measure
+    it again first."""
 
     group: str
     requirement: str
@@ -70,12 +76,18 @@ class Miss(Frozen):
     by: float
     share: float
     words: str
+    doubt: str | None = None
+
+    @property
+    def told(self) -> str:
+        return self.words + (f" ({self.doubt})" if self.doubt else "")
 
 
 class Choice(Frozen):
     """`fitting` groups meet all `requirements`. `run` is the seed of the picked one to ship, chosen on val.
 
     `cheaper`: fitting groups that cost less than it, more in nothing, and whose accuracy is not known to be lower.
+    `notes`: by which accuracies it was chosen.
     """
 
     requirements: tuple[Requirement, ...]
@@ -85,6 +97,7 @@ class Choice(Frozen):
     run: str | None = None
     file: str | None = None
     words: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def parse_requirements(text: str) -> tuple[Requirement, ...]:
@@ -109,22 +122,37 @@ def parse_requirement(text: str) -> Requirement:
     return Requirement.parse({"measure": name, "operator": sign, "limit": limit, "text": f"{name}{sign}{value}"})
 
 
-def value_of(group: Group, name: str, runs: Sequence[RunRow]) -> float:
-    """Raises UsageError where the group does not have it."""
+def value_of(group: Group, name: str) -> float | None:
     value: float | None = getattr(group, MEASURES[name].field or name)
-    if value is not None:
-        return value
-    if group.kind == "file":
-        known = "a shipped file does not say it; give the run it came from"
+    return value
+
+
+def check_known(groups: Sequence[Group], name: str, runs: Sequence[RunRow]) -> None:
+    """Raises UsageError where groups do not have a measure; it names all that can be timed at once."""
+    lacking = [group for group in groups if value_of(group, name) is None]
+    if not lacking:
+        return
+    if files := [group for group in lacking if group.kind == "file"]:
+        lacking, known = files, "a shipped file does not say it; give the run it came from"
     elif name == "p50_ms":
-        own = next(run.path for run in runs if run.group == group.name)
-        known = f"time it first with `snug bench {own}`"
+        own = [next(run.path for run in runs if run.group == group.name) for group in lacking]
+        known = f"time {'it' if len(own) == 1 else 'them'} first with `snug bench {' '.join(own)}`"
     else:
         known = "its runs are of an older version and do not say it; leave the requirement out"
-    raise UsageError(f"{group.name}: {name} is not known: {known}")
+    raise UsageError(f"{', '.join(group.name for group in lacking)}: {name} is not known: {known}")
 
 
-def miss(group: Group, requirement: Requirement, value: float) -> Miss:
+def doubt(group: Group, name: str, runs: Sequence[RunRow]) -> str | None:
+    """What makes a latency too long, and how to measure it again."""
+    beside = [run for run in runs if run.group == group.name and run.disturbed]
+    if name != "p50_ms" or not beside:
+        return None
+    fastest = [run.fastest_ms for run in beside if run.fastest_ms is not None]
+    took = f"; its fastest inference took {MEASURES[name].show(min(fastest))}" if fastest else ""
+    return f"timed while other work ran{took}: repeat `snug bench {' '.join(run.path for run in beside)}`"
+
+
+def miss(group: Group, requirement: Requirement, value: float, doubt: str | None = None) -> Miss:
     by, measure = abs(value - requirement.limit), MEASURES[requirement.measure]
     above = requirement.operator in ("<=", "<")
     side, must = ("over", "below") if above else ("under", "above")
@@ -140,12 +168,19 @@ def miss(group: Group, requirement: Requirement, value: float) -> Miss:
         by=by,
         share=by / requirement.limit if requirement.limit else by,
         words=f"{requirement.measure} is {measure.show(value)}, {exactly if is_equal else off}",
+        doubt=doubt,
     )
 
 
 def misses(groups: Sequence[Group], required: Sequence[Requirement], runs: Sequence[RunRow]) -> tuple[Miss, ...]:
-    values = [(group, each, value_of(group, each.measure, runs)) for group in groups for each in required]
-    return tuple(miss(group, each, value) for group, each, value in values if not each.holds(value))
+    for each in required:
+        check_known(groups, each.measure, runs)
+    values = [(group, each, value_of(group, each.measure)) for group in groups for each in required]
+    return tuple(
+        miss(group, each, value, doubt(group, each.measure, runs))
+        for group, each, value in values
+        if value is not None and not each.holds(value)
+    )
 
 
 def nearest_miss(found: Sequence[Miss]) -> list[Miss]:
@@ -164,6 +199,7 @@ def choose(
     required: Sequence[Requirement],
     *,
     pick: bool,
+    split: str = "test",
 ) -> tuple[Choice, str | None]:
     """Which groups meet all that is required, and the name of the one to ship. Raises UsageError."""
     found = misses(groups, required, runs)
@@ -175,32 +211,66 @@ def choose(
     check_same_images(fitting, tests)
     best = min(fitting, key=lambda group: (-group.mean, group.bytes, group.params, group.macs))
     cheaper = [other for other in fitting if costs_less(other, best) and not is_worse(other, best, tests)]
-    words = f"{best.name}: the most accurate of {len(fitting)} that {'fit' if required else 'there are'}"
+    words = why(best, fitting, tests, fit=bool(required))
     if best.n == 1 and any(group.n > 1 for group in fitting):
         words += "; it is one net, and another seed of it may be worse"
     if cheaper:
-        words += "; not known to be better than " + ", ".join(f"{each.name} ({saving(each, best)})" for each in cheaper)
-    run = to_ship(best, runs)
+        words += "; " + ", ".join(f"{each.name} costs less ({saving(each, best)})" for each in cheaper)
+    run, by = to_ship(best, runs)
     file = run if best.kind == "file" else f"{run}/model.safetensors"
-    update = {"cheaper": tuple(g.name for g in cheaper), "words": words, "run": run, "file": file}
+    notes = tuple(filter(None, (by, CHOSEN_ON_TEST if split == "test" and len(fitting) > 1 else "")))
+    update = {"cheaper": tuple(g.name for g in cheaper), "words": words, "run": run, "file": file, "notes": notes}
     return choice.model_copy(update=update), best.name
 
 
-def to_ship(group: Group, runs: Sequence[RunRow]) -> str:
-    """The run of a group with the best val accuracy; the first where that is not known of all."""
+def why(best: Group, fitting: Sequence[Group], tests: Sequence[PairTest], *, fit: bool) -> str:
+    """The most accurate, or, where others may be as good, the one with the highest mean."""
+    what = "that fit" if fit else "there are"
+    if len(fitting) == 1:
+        return f"{best.name}: the only one that {'fits' if fit else 'there is'}"
+    others = [group for group in fitting if group is not best]
+    rivals = [group for group in others if not is_worse(group, best, tests)]
+    if not rivals:
+        return f"{best.name}: the most accurate of {len(fitting)} {what}"
+    named = ", ".join(f"{each.name} ({beside(each, best, tests)})" for each in rivals)
+    words = f"{best.name}: the highest mean ({show_percent(best.mean)}) of {len(fitting)} {what}"
+    words += f", but not told apart from {named}"
+    if all(costs_less(best, each) for each in rivals):
+        words += f"; it also costs less than {'that' if len(rivals) == 1 else 'those'}"
+    return words
+
+
+def beside(other: Group, best: Group, tests: Sequence[PairTest]) -> str:
+    """The mean of another, and the p-value of what keeps it apart, where there is a test."""
+    found = next((test for test in tests if {test.a, test.b} == {other.name, best.name}), None)
+    luck = found and (found.seeds or found.images)
+    p = None if luck is None else luck.p_adjusted
+    return show_percent(other.mean) + ("" if p is None else f", {show_p(p)}")
+
+
+def to_ship(group: Group, runs: Sequence[RunRow]) -> tuple[str, str]:
+    """The run of a group with the best val accuracy, the first where that is not known of all; and this in words."""
     own = [run for run in runs if run.group == group.name]
     judged = [run.val for run in own if run.val is not None]
-    return own[judged.index(max(judged)) if len(judged) == len(own) else 0].path
+    if len(own) == 1:
+        return own[0].path, ""
+    if len(judged) < len(own):
+        return own[0].path, f"the first of its {len(own)} runs: not all were judged on val"
+    best = max(judged)
+    return own[
+        judged.index(best)
+    ].path, f"of its {len(own)} runs the one with the best val accuracy, {show_percent(best)}"
 
 
 def nothing_fits(choice: Choice, groups: int) -> str:
     """What to say where no group meets all: the nearest one, and what it lacks."""
     near = nearest_miss(choice.misses)
-    lacks = "; ".join(each.words for each in near)
+    lacks = "; ".join(each.told for each in near)
+    again = "time it again on a quiet machine before you " if any(each.doubt for each in near) else ""
     wanted = ", ".join(each.text for each in choice.requirements)
     return (
         f"--require {wanted}: none of {groups} meets all; the nearest is {near[0].group}: {lacks}; "
-        "ask for less, or design a net to it with `snug design`"
+        f"{again}ask for less, or design a net to it with `snug design`"
     )
 
 

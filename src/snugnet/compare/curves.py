@@ -65,10 +65,13 @@ class Reached(Frozen):
 
 
 class AtEqualFlops(Frozen):
-    """The last epoch of a run that ended within a number of training FLOPs; null where its first is beyond them."""
+    """A run after a number of training FLOPs; null where its first epoch is beyond them.
+
+    Between the ends of two epochs, `epoch` has a fraction and val accuracy lies on the straight line between them.
+    """
 
     path: str
-    epoch: int | None = None
+    epoch: float | None = None
     flops: float | None = None
     val_accuracy: float | None = None
 
@@ -186,9 +189,25 @@ def common_flops(runs: Sequence[Curve]) -> float | None:
 
 
 def at_flops(run: Curve, flops: float) -> AtEqualFlops:
-    """What the run was worth on val with so much spent: measured at an epoch's end, never between two."""
+    """What the run was worth on val with so much spent.
+
+    A net a little dearer than another ends its last epoch just beyond what the other spent: the epoch before would
+    stand in its place, and the difference would be one of schedules.
+    """
     allowed = flops * (1 + 1e-9)
-    ends = zip(run.epoch, run.flops, run.val_accuracy, strict=True)
-    inside = [end for end in ends if end[1] <= allowed and end[2] is not None]
-    epoch, spent, value = inside[-1] if inside else (None, None, None)
-    return AtEqualFlops(path=run.path, epoch=epoch, flops=spent, val_accuracy=value)
+    rows = zip(run.epoch, run.flops, run.val_accuracy, strict=True)
+    ends = [(epoch, spent, value) for epoch, spent, value in rows if value is not None]
+    inside = [end for end in ends if end[1] <= allowed]
+    if not inside:
+        return AtEqualFlops(path=run.path)
+    epoch, spent, value = inside[-1]
+    if len(inside) == len(ends):
+        return AtEqualFlops(path=run.path, epoch=epoch, flops=spent, val_accuracy=value)
+    later, beyond, then = ends[len(inside)]
+    share = max(0.0, flops - spent) / (beyond - spent)
+    return AtEqualFlops(
+        path=run.path,
+        epoch=epoch + share * (later - epoch),
+        flops=spent + share * (beyond - spent),
+        val_accuracy=value + share * (then - value),
+    )

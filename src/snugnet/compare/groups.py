@@ -62,6 +62,8 @@ class RunRow(Frozen):
     bytes: int
     macs: int
     p50_ms: float | None = None
+    fastest_ms: float | None = None  # the fastest inference of its timing
+    disturbed: bool = False  # whether other work ran beside it
     seconds: float | None = None
     training_flops: float | None = None
     hardware: str | None = None
@@ -163,6 +165,8 @@ def run_row(run: Member, name: str) -> RunRow:
         accuracy=run.accuracy,
         accuracy_interval=wilson(round(run.accuracy * images), images),
         p50_ms=p50_ms(run),
+        fastest_ms=min(run.record.bench.get("ways_ms", {}).values(), default=None),
+        disturbed=run.record.bench.get("disturbed", False),
         training_flops=run.curve.total_flops,
         reached=first_to_reach(run.curve) if run.curve.is_judged else (),
         **{key: summary[key] for key in same},

@@ -16,6 +16,9 @@ from snugnet.config import Frozen
 from snugnet.evaluate.significance import NO_SPREAD, ImageTest, SeedTest, adjusted, image_test, seed_test
 
 
+SENSIBLE = 20  # more seeds of each than this nobody trains to settle a difference
+
+
 class PairTest(Frozen):
     """`difference` is b - a, as a fraction; `images` and `seeds` are null where such a test is not possible.
 
@@ -139,7 +142,20 @@ def verdict(pair: Pair, seeds: SeedTest | None, images: ImageTest | None) -> str
     if torch.equal(x.predicted, y.predicted):
         nets = f"{x.record.path} and {y.record.path} {same_class(x)}: no difference between these two nets"
         return f"{seed_words(a, b, seeds)}. On the same images: {nets}."
-    return f"{seed_words(a, b, seeds)}. On the same images: {image_words(a.name, b.name, images)}."
+    return f"{seed_words(a, b, seeds)}. {whose(pair)}: {image_words(a.name, b.name, images)}."
+
+
+def whose(pair: Pair) -> str:
+    """Of several seeds one each is held beside the other, which says nothing of the means."""
+    if max(pair.a.n, pair.b.n) == 1:
+        return "On the same images"
+    x, y = (net.seed for net in pair.nets)
+    of = f"The nets of seed {x}" if x == y else f"The nets of {one_of(pair.a, x)} and {one_of(pair.b, y)}"
+    return f"{of}, on the same images"
+
+
+def one_of(group: Group, seed: int | None) -> str:
+    return group.name if seed is None else f"seed {seed} of {group.name}"
 
 
 def same_class(run: Member) -> str:
@@ -158,8 +174,9 @@ def seed_words(a: Group, b: Group, test: SeedTest | None) -> str:
     by = f"({test.method}, n = {test.n[0]} and {test.n[1]}, {test.words})"
     if test.is_settled:
         return f"{better} is better than {worse} by {points:.2f} points {by}"
-    more = f"about {test.more_seeds} more of each" if test.more_seeds else "no practical number of seeds"
-    return f"not settled: {lead} {by}; {more} would settle it"
+    if test.more_seeds is None or test.more_seeds > SENSIBLE:
+        return f"not settled: {lead} {by}; too small a difference to settle with a sensible number of seeds"
+    return f"not settled: {lead} {by}; about {test.more_seeds} more of each would settle it"
 
 
 def image_words(a: str, b: str, test: ImageTest) -> str:

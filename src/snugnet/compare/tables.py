@@ -20,7 +20,7 @@ _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "[": "{[}", "]": "{]}", "*": "{*}",  # behind a line's end these would be its options
-    "±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$",
+    "±": r"$\pm$", "†": r"$^\dagger$", "−": "$-$", "–": "--", "×": r"$\times$",
 }  # fmt: skip
 
 
@@ -36,7 +36,7 @@ class Table:
 
 def groups_table(comparison: Comparison) -> Table:
     reached = [f"{what}_to_{round(100 * target)}" for target in comparison.targets for what in ("epochs", "seconds")]
-    plain = ("params", "bytes", "macs", "p50_ms", "training_flops")
+    plain = ("params", "bytes", "macs", "p50_ms", "disturbed", "training_flops")
     columns = ("group", "n", "mean", "std", "low", "high", *plain, *reached, "val_at_equal_flops", "pareto", "fits")
     means = comparison.equal_flops.means if comparison.equal_flops else {}
     choice = comparison.choice
@@ -123,12 +123,17 @@ def shown_groups(comparison: Comparison) -> Table:
     for group in comparison.groups:
         sizes = (show_count(group.params), show_bytes(group.bytes), show_count(group.macs))
         row = [group.name, str(group.n), shown_accuracy(group), *sizes]
-        rows.append((*row, *([shown(group.p50_ms, "{:.3f}")] if is_timed else [])))
+        rows.append((*row, *([shown_latency(group)] if is_timed else [])))
     return Table("groups", "", (*columns, *(["p50, ms"] if is_timed else [])), tuple(rows))
 
 
 def shown_accuracy(group: Group) -> str:
     return f"{100 * group.mean:.2f}" + ("" if group.std is None else f" ± {100 * group.std:.2f}")
+
+
+def shown_latency(group: Group) -> str:
+    """† marks one that other work disturbed."""
+    return shown(group.p50_ms, "{:.3f}") + (" †" if group.disturbed else "")
 
 
 def shown_speed(comparison: Comparison) -> Table:

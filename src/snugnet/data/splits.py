@@ -60,6 +60,9 @@ def open_test(config: DataConfig, report: Report = silent) -> Images:
     return _nothing(source.describe()) if test is None else _sorted(test)
 
 
+TRAINS_ON_VAL = "the val split is empty because the recipe trains on it (`--set data.train_on=train`)"
+
+
 def _divided(config: DataConfig, info: DataInfo, train: Images, own_val: Images | None) -> tuple[Images, Images]:
     if config.train_on == "all":
         images = _sorted(train if own_val is None else join(train, own_val))

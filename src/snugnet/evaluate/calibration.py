@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
 from snugnet.config import Frozen
-from snugnet.evaluate.metrics import CALIBRATION_BINS, bin_places, calibration, calibration_error
+from snugnet.evaluate.metrics import (
+    CALIBRATION_BINS,
+    bin_places,
+    calibration,
+    calibration_error,
+    negative_log_likelihood,
+)
 
 NEARLY = 0.02  # an error that is more than luck, but below this, seldom matters
 DRAWS = 200  # of the hits that a calibrated net would have
 LUCK = 0.95  # so many of the draws have an error of at most `ece_by_chance`
+FLATTERED = "fitted on the very images that are judged, which flatters it"
+NOT_FITTED = "no temperature is fitted: "
+Known = tuple[Tensor, Tensor] | None  # logits of val and its labels
 LARGEST = 1e150  # of 1 / T; a logit gap that needs more is none
 
 Verdict = Literal["yes", "nearly", "no"]
@@ -80,6 +89,22 @@ def error_by_chance(logits: Tensor) -> float:
         hits = (torch.rand(len(place), generator=generator) < confidence).double()
         errors[draw] = (stated - torch.bincount(place, hits, minlength=CALIBRATION_BINS)).abs().sum() / len(place)
     return errors.quantile(LUCK).item()
+
+
+def scaled(logits: Tensor, labels: Tensor, known: Known) -> dict[str, Any]:
+    """The temperature that suits val best, and what it does to these logits; nulls, and why, where there is none."""
+    best = temperature(*known) if known else None
+    note = None
+    if best is None:
+        lacks = "on val it is right throughout, or no better than chance" if known else "the val split is empty"
+        note = NOT_FITTED + lacks
+    return {
+        "temperature": best,
+        "temperature_images": len(known[1]) if known else 0,
+        "temperature_note": note,
+        "loss_scaled": negative_log_likelihood(logits.double() / best, labels) if best else None,
+        "ece_scaled": calibration_error(logits.double() / best, labels) if best else None,
+    }
 
 
 def temperature(logits: Tensor, labels: Tensor) -> float | None:

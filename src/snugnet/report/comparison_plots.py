@@ -57,14 +57,16 @@ def pareto_plot(comparison: Comparison, name: str) -> Plot:
     groups, (what, show) = comparison.groups, SHOW[name]
     values = [getattr(group, name) for group in groups]
     ax = axes(WIDTH, 250 + 15 * len(groups))
+    doubtful = name == "p50_ms" and any(group.disturbed for group in groups)
     if is_wide := max(values) > DECADE * min(values):
         ax.set_xscale("log")
     ax.step(*zip(*staircase(groups, name), strict=True), where="post", color=INK, linewidth=1, linestyle="--")
     for number, (group, color) in enumerate(zip(groups, colors(len(groups)), strict=True), 1):
         spot = getattr(group, name), group.mean
-        draw_group(ax, group, spot, color, number, beaten=group.name not in comparison.pareto)
+        mark = " †" if doubtful and group.disturbed else ""
+        draw_group(ax, group, spot, color, f"{number}{mark}", beaten=group.name not in comparison.pareto)
     ax.margins(x=0.1, y=0.12)
-    ax.set(xlabel=what, ylabel=f"{comparison.split} accuracy")
+    ax.set(xlabel=what + (" († beside other work)" if doubtful else ""), ylabel=f"{comparison.split} accuracy")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(ax, value, show)))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5) if is_wide else MaxNLocator(4))
@@ -74,7 +76,7 @@ def pareto_plot(comparison: Comparison, name: str) -> Plot:
     return Plot(f"pareto_{name}", f"Accuracy against {what}; not beaten: {', '.join(comparison.pareto)}", figure_of(ax))
 
 
-def draw_group(ax: Axes, group: Group, spot: tuple[float, float], color: str, number: int, *, beaten: bool) -> None:
+def draw_group(ax: Axes, group: Group, spot: tuple[float, float], color: str, number: str, *, beaten: bool) -> None:
     """A numbered mark, its spread over seeds, and its line in the legend: names beside marks would overlap."""
     ours = is_ours(group)
     label = f"{number}  {short(group.name, 40)}" + (" (ours)" if ours else "")
@@ -82,7 +84,7 @@ def draw_group(ax: Axes, group: Group, spot: tuple[float, float], color: str, nu
     face = PAPER if beaten else color
     ax.scatter(*spot, s=46, marker="D" if ours else "o", facecolor=face, edgecolor=color, zorder=3, label=label)
     offset, align = ((6, -12), "left") if beaten else ((-6, 5), "right")  # away from the line
-    ax.annotate(str(number), spot, offset, textcoords="offset points", ha=align, weight="bold")
+    ax.annotate(number, spot, offset, textcoords="offset points", ha=align, weight="bold")
 
 
 def is_ours(group: Group) -> bool:
@@ -121,10 +123,10 @@ def curves_plot(comparison: Comparison, name: str) -> Plot:
 def flops_plot(comparison: Comparison, equal: float) -> Plot:
     """Val accuracy by what the training has cost so far; the line stands at what all runs spent."""
     drawn_runs = having(comparison, "val_accuracy")
-    ax = axes(WIDTH, 250 + 15 * len(dict.fromkeys(group for group, _ in drawn_runs)))
+    ax = axes(WIDTH, 265 + 15 * len(dict.fromkeys(group for group, _ in drawn_runs)))
     ax.set_title("Validation accuracy by training FLOPs")
     ax.set_xlabel("training FLOPs so far")
-    ax.axvline(equal, color=INK, linewidth=1, linestyle=":")
+    ax.axvline(equal, color=INK, linewidth=1, linestyle=":", label=f"{show_flops(equal)}, which all runs reached")
     lay_over(ax, drawn_runs, "val_accuracy", lambda run: run.flops)
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.xaxis.set_major_formatter(

@@ -11,6 +11,8 @@ from markupsafe import Markup
 
 from snugnet.budget import Budget
 from snugnet.compare.records import Record, check_finished
+from snugnet.data import splits
+from snugnet.evaluate import calibration, words
 from snugnet.evaluate.mistakes import confused_pairs
 from snugnet.files import write_text
 from snugnet.report import plots
@@ -38,12 +40,14 @@ def write_report(
     check_finished(record)
     split = scored_split(record)
     scores = record.summary["scores"][split] if split else None
+    sureness = calibrated(record, split, scores) if split and scores else None
     drawn = [*run_plots(record), *([plots.cost_bars(layers)] if layers else [])]
     values = {
         "run": record.summary,
         "place": record.path.name,
         "split": split,
         "scores": scores,
+        "calibration": sureness,
         "plots": {plot.name: Markup(plot.svg()) for plot in drawn},
         "pairs": confused_pairs(scores) if scores else [],
         "mistakes": list(captioned(images, record.summary["classes"])) if images else [],
@@ -56,6 +60,20 @@ def write_report(
         "config": json.dumps(record.config, indent=2, ensure_ascii=False),
     }
     return write_page("run.html.j2", values, path)
+
+
+def calibrated(record: Record, split: str, scores: Mapping[str, Any]) -> list[str]:
+    """Whether the net knows how sure it may be, and how to mend it, a sentence each."""
+    logits, labels = record.predictions(split)
+    known = record.predictions("val") if record.summary["val"] is not None else None
+    found = calibration.describe(logits, labels).plain()
+    facts = dict(scores) | calibration.scaled(logits, labels, known)
+    if split == "val" and facts["temperature"]:
+        facts["temperature_note"] = calibration.FLATTERED
+    if known is None and record.summary["trained_on"] == "all":
+        facts["temperature_note"] = f"{calibration.NOT_FITTED}{splits.TRAINS_ON_VAL}"
+    lines = [words.verdict(found), words.how_sure(found, scores["ece"], scores["accuracy"]), *words.remedy(facts)]
+    return [line[0].upper() + line[1:].replace("`", "") + "." for line in lines]
 
 
 def scored_split(record: Record) -> str | None:
