@@ -17,6 +17,7 @@ from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.images import Images
 from snugnet.data.mapped import Pixels
 from snugnet.data.splits import Splits
+from snugnet.device import Precision
 from snugnet.errors import ArtifactError, DataError, RecipeError, UsageError
 from snugnet.evaluate import calibration
 from snugnet.evaluate.calibration import Known
@@ -45,6 +46,7 @@ class Asked:
     gap: bool = False  # the accuracy on the training images as well
     corrupt: tuple[str, ...] = ()  # corruptions, families of them, or "all"
     watch: Watch = lambda judged: None
+    precision: Precision = "fp32"  # that the net computes in; bf16 is quicker where a device is made for it
 
 
 NOTHING_ELSE = Asked()
@@ -66,7 +68,7 @@ def evaluate(
     check_compatible(shipped, whole, classes, config.name)
     names = corruptions(asked.corrupt, found.info.channels)
     images = first(whole, asked.count, f"{config.name}: its {split} split")
-    net = Net.of(shipped, device.find_device("auto"))
+    net = Net.of(shipped, device.find_device("auto"), asked.precision)
     seen = net.look(images, tta)
     if split == "val" and asked.count is None:
         known: Known = seen.averaged, images.labels
@@ -79,6 +81,7 @@ def evaluate(
         document["temperature_note"] = f"{calibration.NOT_FITTED}{splits.TRAINS_ON_VAL}"
     plain = accuracy(seen.plain, images.labels)
     about: dict[str, Any] = {"split": split, "data": config.name, "images_in_split": len(whole), "tta": None}
+    about["precision"] = asked.precision
     if tta:
         about["tta"] = tta.plain() | {"passes": tta.passes, "accuracy_without": plain}
     about |= train_gap(net, first(found.train, asked.count), plain) if asked.gap else NO_GAP

@@ -13,7 +13,7 @@ from snugnet.data.config import Normalization
 from snugnet.data.images import Images
 from snugnet.data.loader import Change, EvalLoader
 from snugnet.data.splits import Splits
-from snugnet.device import Compute
+from snugnet.device import Compute, Precision
 from snugnet.evaluate.tta import Looks, TtaConfig, look
 
 EVAL_BATCH, EVAL_SIDE = 500, 32  # so many images of that side, and fewer of larger ones
@@ -55,16 +55,16 @@ class Net:
     module: nn.Module
     normalization: Normalization | None
     where: torch.device
+    precision: Precision = "fp32"  # of scores, whatever the training computed in
 
     @classmethod
-    def of(cls, shipped: Shipped, where: torch.device) -> Net:
+    def of(cls, shipped: Shipped, where: torch.device, precision: Precision = "fp32") -> Net:
         model = shipped.model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(model, shipped.card.normalization, where)
+        return cls(model, shipped.card.normalization, where, precision)
 
     @property
     def compute(self) -> Compute:
-        """Scores are fp32, whatever the training computed in."""
-        return Compute(self.where, "fp32")
+        return Compute(self.where, self.precision)
 
     def loader(self, images: Images, change: Change | None = None) -> EvalLoader:
         return eval_loader(images, self.normalization, self.where, change)

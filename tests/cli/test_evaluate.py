@@ -65,6 +65,7 @@ def test_all_but_what_grey_images_cannot_bear(finished: Path):
             "--tta mirror --tta-mean logit",
             "--tta-mean logit: must be one of logits, probabilities, did you mean 'logits'?",
         ),
+        ("--precision fp8", "--precision fp8: must be fp32 or bf16"),
         ("--split train --gap", "--gap: holds another split against train; give --split val or test"),
         ("--plots here", "--plots here: is where the picture of corrupted images goes; give --corrupt as well"),
         ("--corrupt jpg", "--corrupt jpg: must be one of all, "),

@@ -13,6 +13,7 @@ from snugnet.cli.scores import print_scores
 from snugnet.errors import GateFailed, UsageError
 
 if TYPE_CHECKING:
+    from snugnet.device import Precision
     from snugnet.evaluate.tta import TtaConfig
 
 RunPath = Annotated[Path, typer.Argument(help="A run directory.")]
@@ -46,6 +47,9 @@ def evaluate(
             "commas between. Each corruption is five passes of the split.",
         ),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of the net's arithmetic: fp32, or bf16, quicker where a device is made for it.")
+    ] = "fp32",
     images: Annotated[
         int | None, typer.Option(min=1, help="Judge this many images of the split, a fixed random sample.")
     ] = None,
@@ -68,9 +72,12 @@ def evaluate(
         raise UsageError("--gap: holds another split against train; give --split val or test")
     if plots and corrupt is None:
         raise UsageError(f"--plots {plots}: is where the picture of corrupted images goes; give --corrupt as well")
+    arithmetic: dict[str, Precision] = {"fp32": "fp32", "bf16": "bf16"}
+    if precision not in arithmetic:
+        raise UsageError(f"--precision {precision}: must be {' or '.join(arithmetic)}")
     words = () if corrupt is None else tuple(word.strip() for word in corrupt.split(","))
     with show_corrupted() as watch:
-        asked = Asked(count=images, gap=gap, corrupt=words, watch=watch)
+        asked = Asked(count=images, gap=gap, corrupt=words, watch=watch, precision=arithmetic[precision])
         result = judge(run, split, data, views(tta, tta_mean, tta_share), asked)
     if as_json:
         print_json(result)
