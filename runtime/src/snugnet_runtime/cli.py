@@ -145,7 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("model", type=Path, metavar="MODEL.onnx")
     for name, kind, words in SERVE_OPTIONS:
         default = SERVE_DEFAULTS[name]
-        two.add_argument(f"--{name}", type=kind, default=default, help=f"{words} (default: {default})")
+        usual = "" if default is None else f" (default: {default})"
+        two.add_argument(f"--{name}", type=kind, default=default, help=words + usual)
     two.add_argument("--log", action="store_true", help="a line a request on stderr")
     two.set_defaults(run=serve)
     three = commands.add_parser("bench", help="time the net on this machine", allow_abbrev=False)
@@ -161,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
 SERVE_DEFAULTS: dict[str, Any] = {
     "host": "127.0.0.1", "port": 8000, "token": None, "max-bytes": "10MB", "max-pixels": Settings.max_pixels,
     "max-images": Settings.max_images, "rate": Settings.rate, "queue": Settings.queue, "batch": Settings.batch,
-    "wait": Settings.wait_ms, "threads": 0, "top": Settings.top, "proxy": None,
+    "wait": Settings.wait_ms, "threads": 0, "top": None, "proxy": None,
 }  # fmt: skip
 SERVE_OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("host", str, "address to listen at; 0.0.0.0 is all"),
@@ -175,6 +176,6 @@ SERVE_OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("batch", int, "images in a run of the net at most"),
     ("wait", float, "ms that the first image of a batch waits for others"),
     ("threads", int, "of the net, 0 is one a core"),
-    ("top", int, "classes an image where ?top= does not say"),
+    ("top", int, "classes an image where ?top= does not say; five where there are as many"),
     ("proxy", str, "address of a reverse proxy whose X-Forwarded-For is believed"),
 )
