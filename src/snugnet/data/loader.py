@@ -26,13 +26,17 @@ def derived_seed(*parts: int | str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+def pixel_scale(normalization: Normalization) -> tuple[Tensor, Tensor]:
+    """What a pixel of each channel is multiplied by, and what is then added: float32 (C,) each."""
+    mean, std = torch.tensor(normalization.mean), torch.tensor(normalization.std)
+    return 1 / (255 * std), -mean / std
+
+
 class Normalize:
     """uint8 (N, C, H, W) to float32 (pixel / 255 - mean) / std, channels-last."""
 
     def __init__(self, normalization: Normalization, device: torch.device) -> None:
-        mean = torch.tensor(normalization.mean, device=device).view(1, -1, 1, 1)
-        std = torch.tensor(normalization.std, device=device).view(1, -1, 1, 1)
-        self._scale, self._shift = 1 / (255 * std), -mean / std
+        self._scale, self._shift = (each.view(1, -1, 1, 1).to(device) for each in pixel_scale(normalization))
 
     def __call__(self, images: Tensor) -> Tensor:
         floats = images.to(torch.float32, memory_format=torch.channels_last)

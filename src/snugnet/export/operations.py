@@ -1,0 +1,136 @@
+"""Nodes of a graph as operators of ONNX, opset 13: the first whose integers have a scale for each channel, so that a file
+runs on what was released since 2020. Functions that came later are written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from snugnet.compress.graph import BLUNT, Graph, Node
+from snugnet.errors import RecipeError
+from snugnet.export.extra import needed
+
+OPSET, IR = 13, 7
+DIGITS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+Emit = Callable[["Sheet", str, Any], str]
+
+
+class Sheet:
+    """A graph of ONNX as it is written. Values have short names, and equal constants are one."""
+
+    def __init__(self) -> None:
+        self._helper = needed("onnx").helper
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Any] = {}
+        self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._count = 0
+
+    def constant(self, values: np.ndarray[Any, Any]) -> str:
+        own = np.ascontiguousarray(values)
+        key = (own.dtype.str, values.shape, own.tobytes())
+        if key not in self._known:
+            name = self._known[key] = self._next()
+            kind = self._helper.np_dtype_to_tensor_dtype(own.dtype)
+            self.constants[name] = self._helper.make_tensor(name, kind, values.shape, own.tobytes(), raw=True)
+        return self._known[key]
+
+    def number(self, value: float) -> str:
+        return self.constant(np.array(value, np.float32))
+
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """The name of what an operator gives. Attributes at their default are left out by the caller."""
+        output = self._next()
+        self.nodes.append(self._helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    def rename(self, names: dict[str, str]) -> None:
+        for node in self.nodes:
+            for values in (node.input, node.output):
+                values[:] = [names.get(value, value) for value in values]
+
+    def _next(self) -> str:
+        number, name = self._count, ""
+        self._count += 1
+        while True:
+            number, digit = divmod(number, len(DIGITS))
+            name = DIGITS[digit] + name
+            if not number:
+                return name
+            number -= 1
+
+
+def uncut(sheet: Sheet, graph: Graph, node: Node, inputs: Sequence[str], weights: Sequence[str]) -> str:
+    """What a node gives, before the function that cuts it. `weights` are its weight and bias."""
+    match node.kind:
+        case "conv":
+            return sheet.add("Conv", *inputs, *weights, **_moves(node), **_if(node.groups != 1, group=node.groups))
+        case "linear":
+            return sheet.add("Gemm", *inputs, *weights, transB=1)
+        case "add":
+            return sheet.add("Add", *inputs)
+        case "mul":
+            return sheet.add("Mul", *inputs)
+        case "cat":
+            return sheet.add("Concat", *inputs, axis=1)
+        case "max_pool":
+            return sheet.add("MaxPool", *inputs, kernel_shape=[node.kernel] * 2, **_moves(node))
+        case "avg_pool":
+            if node.shape[1:] == (1, 1) and node.kernel == graph.node(node.inputs[0]).shape[-1]:
+                return sheet.add("GlobalAveragePool", *inputs)
+            padded = _if(node.padding, count_include_pad=1)
+            return sheet.add("AveragePool", *inputs, kernel_shape=[node.kernel] * 2, **_moves(node), **padded)
+        case "flatten":
+            return sheet.add("Flatten", *inputs)
+        case "map":
+            return FUNCTIONS[node.function](sheet, inputs[0], _usual(node))
+        case "input":
+            return inputs[0]
+
+
+def cut(sheet: Sheet, node: Node, value: str) -> str:
+    if node.kind == "map" or node.function not in BLUNT:
+        return value
+    return FUNCTIONS[node.function](sheet, value, None)
+
+
+def _if(wanted: object, **attributes: Any) -> dict[str, Any]:
+    return attributes if wanted else {}
+
+
+def _moves(node: Node) -> dict[str, Any]:
+    strides = _if(node.stride != 1, strides=[node.stride] * 2)
+    return strides | _if(node.padding, pads=[node.padding] * 4)
+
+
+def _usual(node: Node) -> Any:
+    """The function of a map. Raises RecipeError where it is set to what its operator cannot say."""
+    module = node.apply
+    for kind in (nn.GELU, nn.Softplus):
+        if isinstance(module, kind) and repr(module) != repr(kind()):
+            raise RecipeError(f"model: cannot be exported: {module!r} at {node.name}; only {kind()!r} can be")
+    return module
+
+
+def _gelu(sheet: Sheet, x: str, module: Any) -> str:  # noqa: ARG001
+    grown = sheet.add("Erf", sheet.add("Div", x, sheet.number(sqrt(2))))
+    return sheet.add("Mul", sheet.add("Mul", x, sheet.add("Add", grown, sheet.number(1))), sheet.number(0.5))
+
+
+FUNCTIONS: dict[str, Emit] = {
+    "relu": lambda sheet, x, _: sheet.add("Relu", x),
+    "relu6": lambda sheet, x, _: sheet.add("Clip", x, sheet.number(0), sheet.number(6)),
+    "gelu": _gelu,
+    "silu": lambda sheet, x, _: sheet.add("Mul", x, sheet.add("Sigmoid", x)),
+    "hardswish": lambda sheet, x, _: sheet.add("Mul", x, sheet.add("HardSigmoid", x, alpha=1 / 6, beta=0.5)),
+    "leaky_relu": lambda sheet, x, module: sheet.add("LeakyRelu", x, alpha=float(module.negative_slope)),
+    "elu": lambda sheet, x, module: sheet.add("Elu", x, alpha=float(module.alpha)),
+    "selu": lambda sheet, x, _: sheet.add("Selu", x),
+    "mish": lambda sheet, x, _: sheet.add("Mul", x, sheet.add("Tanh", sheet.add("Softplus", x))),
+    "tanh": lambda sheet, x, _: sheet.add("Tanh", x),
+    "softplus": lambda sheet, x, _: sheet.add("Softplus", x),
+    "sigmoid": lambda sheet, x, _: sheet.add("Sigmoid", x),
+}
