@@ -94,7 +94,7 @@ def in_one_process(experiment: Experiment, count: int) -> tuple[dict[str, Tensor
     config, data = experiment.train, splits.open_splits(experiment.data)
     loader, _ = pipeline.loaders(experiment, data, torch.device("cpu"))
     experiment = pipeline.descended(experiment, None, lineage.teachers(experiment), data, Controls())
-    teaching = pipeline.taught(experiment, data, loader, Compute(torch.device("cpu"), "fp32"), ALONE)
+    teaching = nets.taught(experiment, data, loader, Compute(torch.device("cpu"), "fp32"), ALONE)
     model = nets.initial_model(experiment, data).to(memory_format=torch.channels_last).train()
     criterion = teaching.criterion(losses.build(config, torch.device("cpu")))
     update = optim.build(model, config.optimizer)

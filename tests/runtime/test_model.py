@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from nets import CLASSES, card, write
-from pictures import KINDS
+from runtime_nets import CLASSES, card, write
+from uploads import KINDS
 from servers import environment
 from snugnet_runtime.cli import main, size_bytes
 from snugnet_runtime.errors import ModelError, UsageError

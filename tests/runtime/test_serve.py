@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from nets import CLASSES
-from pictures import KINDS, bomb_png, encoded, noise, png_of, webp_canvas
+from runtime_nets import CLASSES
+from uploads import KINDS, bomb_png, encoded, noise, png_of, webp_canvas
 from servers import BOUNDARY, PATIENCE_S, Server, form, serving
 from snugnet_runtime.cli import main
 from snugnet_runtime.images import pixels
@@ -84,7 +84,9 @@ def test_a_text_called_png_is_refused_and_named(server: Server):
 
 def test_a_body_that_says_it_is_too_large_is_not_awaited(server: Server):
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as wire:
-        wire.sendall(b"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 100000000\r\n\r\n")
+        wire.sendall(
+            b"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 100000000\r\n\r\n"
+        )
         assert wire.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
@@ -106,13 +108,23 @@ def test_10_mb_are_the_last_that_are_taken(server: Server):
 @pytest.mark.parametrize(
     ("kind", "body", "status", "words"),
     [
-        ("text/plain", PNG, 415, "Content-Type: must be multipart/form-data or an image's, such as image/png; got 'text/p"),
+        (
+            "text/plain",
+            PNG,
+            415,
+            "Content-Type: must be multipart/form-data or an image's, such as image/png; got 'text/p",
+        ),
         ("", PNG, 415, "Content-Type: must be"),
         ("multipart/form-data", form(("a", PNG)), 400, "multipart/form-data: names no boundary"),
         (f'multipart/form-data; boundary="{BOUNDARY}"', b"nothing of the kind", 400, "multipart/form-data: "),
         (f'multipart/form-data; boundary="{BOUNDARY}"', form(("a", PNG))[:-9], 400, "multipart/form-data: ends before"),
         (f'multipart/form-data; boundary="{BOUNDARY}"', form(), 400, "multipart/form-data: "),
-        (f'multipart/form-data; boundary="{BOUNDARY}"', form(*[("a", PNG)] * 65), 413, "more than 64 images in a request"),
+        (
+            f'multipart/form-data; boundary="{BOUNDARY}"',
+            form(*[("a", PNG)] * 65),
+            413,
+            "more than 64 images in a request",
+        ),
     ],
 )
 def test_bodies_that_cannot_be_meant(server: Server, kind: str, body: bytes, status: int, words: str):
@@ -269,7 +281,11 @@ def test_a_line_a_request_where_it_is_wanted(model_file: Path):
     ],
 )
 def test_what_cannot_be_meant_ends_before_it_serves(
-    model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+    model_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    words: str,
 ):
     monkeypatch.setattr("sys.argv", ["snug-runtime", "serve", str(model_file), *options])
     with pytest.raises(SystemExit) as end:

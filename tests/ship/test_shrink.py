@@ -159,7 +159,7 @@ def test_a_run_that_was_moved_goes_on():
 def test_a_file_that_is_another_is_no_start():
     made = small(epochs=0)
     shutil.copy(Path("runs/one") / NET, made.path / runs.START)
-    with pytest.raises(Exception, match=r"begins with the weights of SHA-256 .*\.\.\., but the file has "):
+    with pytest.raises(Exception, match=r"begins with its weights as of SHA-256 .*\.\.\., but the file has "):
         lineage.find(made.recipe.experiment)
 
 

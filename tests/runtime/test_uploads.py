@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pictures import KINDS, noise
+from uploads import KINDS, noise
 from snugnet_runtime.images import pixels
 from snugnet_runtime.model import Card
 
