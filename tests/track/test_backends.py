@@ -83,11 +83,12 @@ def test_tensorboard_hides_what_a_dead_process_told(tmp_path: Path):
 
 
 def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     from snugnet.track.wandb import Run
 
     offline(monkeypatch)
     found = told(tmp_path, Run)
+    wandb.teardown()  # its own process may still write; the end of ours waits for it too
     files = sorted(
         tmp_path.glob(f"wandb/offline-run-*-{found}/run-{found}.wandb"), key=lambda file: file.stat().st_mtime
     )
