@@ -28,6 +28,7 @@ from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.images import SPLITS, Images
 from snugnet.device import find_device
 from snugnet.errors import Interrupted, RecipeError, UsageError
+from snugnet.evaluate import calibration
 from snugnet.evaluate.tta import TtaConfig, TtaName
 from snugnet.pipeline import Controls, Observer
 from snugnet.problems import nearest
@@ -226,7 +227,7 @@ def judge_net(
         val=(found.val.pixels, found.val.labels) if len(found.val) else None,
     )
     if split == "val" and document["temperature"]:
-        document["temperature_note"] = judging.FLATTERED
+        document["temperature_note"] = calibration.FLATTERED
     return document
 
 

@@ -107,7 +107,10 @@ def test_nets_of_the_same_seed_are_matched():
 def test_verdict_better():
     got = compare([*seeds("a", [0.80, 0.82, 0.81]), *seeds("b", [0.90, 0.93, 0.91])]).tests[0]
     assert got.difference == pytest.approx(0.31 / 3)
-    start = "b is better than a by 10.33 points (paired t-test, n = 3 and 3, p = 0.001). The nets of seed 0, on the same images: "
+    start = (
+        "b is better than a by 10.33 points (paired t-test, n = 3 and 3, p = 0.001). "
+        "The nets of seed 0, on the same images: "
+    )
     assert got.verdict.startswith(start)
     assert got.verdict.endswith("a difference between these two nets (exact McNemar test, p < 0.001).")
 

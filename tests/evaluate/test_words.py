@@ -35,8 +35,8 @@ def test_the_verdict(calibrated: str, words: str):
 
 def test_the_way_to_a_calibrated_net():
     assert remedy(FITTED) == [
-        "to calibrate it, divide its logits by T before the softmax (no prediction changes): T = 1.500, fitted on 5,000 "
-        "val images, makes the calibration error 2.00 %, the loss 0.9000"
+        "to calibrate it, divide its logits by T before the softmax (no prediction changes): T = 1.500, fitted on "
+        "5,000 val images, makes the calibration error 2.00 %, the loss 0.9000"
     ]
 
 

@@ -15,7 +15,6 @@ from snugnet.compare.groups import Group, Member, accuracy_by_seed
 from snugnet.config import Frozen
 from snugnet.evaluate.significance import NO_SPREAD, ImageTest, SeedTest, adjusted, image_test, seed_test
 
-
 SENSIBLE = 20  # more seeds of each than this nobody trains to settle a difference
 
 
