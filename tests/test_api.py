@@ -202,6 +202,15 @@ def test_any_net_is_judged(finished: Path, digits: tuple[Tensor, Tensor]):
     assert [each["class"] for each in named["per_class"]] == list("abcdefghij")
 
 
+def test_a_temperature_moves_probabilities_and_no_class(finished: Path):
+    images = torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    plain, cooled = (snugnet.predict_images(finished, images, temperature=T) for T in (1.0, 2.0))
+    assert cooled.classes == plain.classes
+    assert torch.allclose(cooled.probabilities, (plain.probabilities.log() / 2).softmax(1), atol=1e-6)
+    with pytest.raises(UsageError, match=r"^temperature: must be above 0; got 0; 1 changes nothing$"):
+        snugnet.predict_images(finished, images, temperature=0.0)
+
+
 def test_a_temperature_fitted_on_what_is_judged_is_said_to_be(finished: Path):
     said = snugnet.judge_net(artifact.read(finished / "model.safetensors").model, data="digits", split="val")
     assert said["temperature_note"] == "fitted on the very images that are judged, which flatters it"

@@ -58,7 +58,8 @@ def hardware(device: torch.device) -> str:
     """One line: "AMD EPYC, 2 threads, avx512_bf16" or the card's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return ", ".join([cpu_name(), f"{torch.get_num_threads()} threads", *best_flag()])
+    count = torch.get_num_threads()
+    return ", ".join([cpu_name(), f"{count} thread{'s' if count != 1 else ''}", *best_flag()])
 
 
 def processor(device: torch.device) -> str:

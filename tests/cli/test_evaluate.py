@@ -25,8 +25,12 @@ def test_a_reader_learns_whether_it_is_calibrated(finished: Path):
         "on average it is ",
         "to calibrate it, divide its logits by T before the softmax (no prediction changes): T = ",
         "worst calibrated: where it is ",
-        "most often taken: ",
-        "most confident mistakes, by image: ",
+        "most often confused: ",
+        " taken for ",
+        "most confident mistakes: image ",
+        ": true ",
+        ", said ",
+        " % on digits (95 % interval ",
     ):
         assert words in answer.out, words
 

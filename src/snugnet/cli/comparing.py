@@ -92,6 +92,9 @@ def _written(
 
 
 def _print_comparison(comparison: Comparison) -> None:
+    for test in comparison.tests:
+        if not test.same_data:
+            out.print(f"· {test.verdict}", soft_wrap=True, markup=False)
     out.print(_groups(comparison))
     if any(group.reached for group in comparison.groups):
         out.print(_speed(comparison))
@@ -101,7 +104,8 @@ def _print_comparison(comparison: Comparison) -> None:
         words = f"† latency: other work ran beside {', '.join(disturbed)}; repeat `snug bench` on a quiet machine"
         out.print(words, soft_wrap=True, markup=False)
     for test in comparison.tests:
-        out.print(f"· {test.verdict}", soft_wrap=True, markup=False)
+        if test.same_data:
+            out.print(f"· {test.verdict}", soft_wrap=True, markup=False)
     if comparison.choice:
         _print_choice(comparison, comparison.choice)
 

@@ -103,6 +103,8 @@ def plan(
 
     experiment = load(recipe, overrides or ()).with_data(data).experiment
     card, cost = _priced(experiment, force=data is not None)
+    if note := experiment.train.schedule.fills(experiment.train.epochs):
+        show_warning(note)
     held_to = limits(budget) if budget else experiment.budget
     excess = counting.excess(cost, held_to)
     document: dict[str, Any] = {"recipe": recipe, **cost.plain(), "fits": not excess, "budget": held_to.limits()}

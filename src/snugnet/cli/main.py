@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -25,6 +26,7 @@ from snugnet.errors import SnugError, StorageError, UsageError
 from snugnet.launch import place
 
 INTERRUPTED = "Interrupted: a run that had begun is kept up to its last checkpoint; `snug resume RUN` goes on with it."
+TRAINING = ("train", "resume", "demo", "compress")  # commands that a stop leaves a run of, to go on with
 ANYWHERE = ("--debug", "--allow-code")  # options of every command, wherever they stand
 SHARED = ("train", "resume")  # commands that several processes may carry out together
 BUG = "This is a fault of snugnet. Repeat the command as `snug --debug ...` and report what it prints."
@@ -70,6 +72,16 @@ def _options(
         context.with_resource(code_allowed())
 
 
+def interrupted(given: Sequence[str]) -> str:
+    """What a stop leaves, by the command that was given."""
+    command = next((word for word in given if not word.startswith("-")), "snug")
+    if command in TRAINING:
+        return INTERRUPTED
+    outputs = any(word.partition("=")[0] in ("--html", "--figures", "--csv", "--latex") for word in given)
+    old = "; of the files to be written some may be those of before" if outputs else ""
+    return f"Interrupted: {command}: stopped; runs are unchanged{old}."
+
+
 def main() -> None:
     """Runs a command and ends the process with its exit code."""
     given = [word for word in sys.argv[1:] if word in ANYWHERE]
@@ -79,7 +91,7 @@ def main() -> None:
         app()
     except SystemExit as end:  # typer has caught a KeyboardInterrupt, and said nothing
         if end.code == 130:
-            errors.print(INTERRUPTED, soft_wrap=True)
+            errors.print(interrupted(sys.argv[1:]), soft_wrap=True)
         raise
     except SnugError as error:
         if debug:
@@ -87,7 +99,7 @@ def main() -> None:
         _say(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        errors.print(INTERRUPTED, soft_wrap=True)
+        errors.print(interrupted(sys.argv[1:]), soft_wrap=True)
         sys.exit(130)
     except BrokenPipeError:  # the reader of stdout has gone, as in `snug recipes | head`
         sys.stderr.close()

@@ -33,7 +33,7 @@ def say(line: str) -> None:
 def accuracy_line(result: dict[str, Any]) -> str:
     low, high = result["accuracy_interval"]
     return (
-        f"[bold]{result['split']} accuracy {show_percent(result['accuracy'])}[/] "
+        f"[bold]{result['split']} accuracy {show_percent(result['accuracy'])}[/] on {escape(result['data'])} "
         f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %, {of_images(result)}), "
         f"top-5 {show_percent(result['top5'])}, loss {result['loss']:.4f}"
     )
@@ -118,15 +118,22 @@ def mistake_lines(result: dict[str, Any]) -> list[str]:
     if not result["confused"]:
         return ["no image is taken for another class"]
     pairs = [
-        f"{escape(pair['true'])} for {escape(pair['predicted'])} {pair['images']:,} ({show_percent(pair['share'], 1)})"
+        f"{escape(pair['true'])} taken for {escape(pair['predicted'])}: {pair['images']:,} "
+        f"({show_percent(pair['share'], 1)})"
         for pair in result["confused"][:MOST_NAMED]
     ]
     mistakes = [
-        f"{escape(each['name'] or each['index'])} {escape(each['true'])} for {escape(each['predicted'])} "
-        f"{show_percent(each['probability'])}"
+        f"{named(each)}: true {escape(each['true'])}, said {escape(each['predicted'])} "
+        f"({show_percent(each['probability'])})"
         for each in result["mistakes"][:MOST_NAMED]
     ]
-    return [f"most often taken: {', '.join(pairs)}", f"most confident mistakes, by image: {', '.join(mistakes)}"]
+    return [f"most often confused: {', '.join(pairs)}", f"most confident mistakes: {'; '.join(mistakes)}"]
+
+
+def named(mistake: dict[str, Any]) -> str:
+    """By its number in the split, as in pictures of `snug explain`, and its file where there is one."""
+    file = f" ({escape(mistake['name'])})" if mistake["name"] else ""
+    return f"image {mistake['index']}{file}"
 
 
 def print_corruption(found: dict[str, Any], result: dict[str, Any]) -> None:

@@ -259,6 +259,8 @@ def _controls(
         after_s = None if stop_after is None else units.parse_seconds(stop_after)
     except ValueError as error:
         raise UsageError(f"--stop-after: {error}") from error
+    if note := experiment.train.schedule.fills(experiment.train.epochs):
+        show_warning(note)
     compute = device.choose(device_name, experiment.train.precision)
     together = processes or ALONE
     count = together.place.count
@@ -356,6 +358,7 @@ def _train_seeds(
     for number in range(count):
         seeded = loaded.with_seed(loaded.experiment.seed + number)
         path = root / f"seed-{seeded.experiment.seed}"
+        errors.print(f"seed {seeded.experiment.seed}, {number + 1} of {count}: {path}", soft_wrap=True, markup=False)
         if number:  # the first carries the command's start-up; the others begin here
             controls = dataclasses.replace(controls, started=time.monotonic())
         if controls.processes.agreed((path / "config.json").is_file):
@@ -386,15 +389,16 @@ def _finish(summaries: list[dict[str, Any]], path: Path, *, record: bool, as_jso
     if as_json:
         return print_json({"runs": paths, "mean": mean, "std": std})
     for summary, each in zip(summaries, paths, strict=True):
-        _print_result(summary, Path(each))
+        _print_result(summary, Path(each), hint=False)
     if mean is None:
         return None
     views = f"; with {summaries[0]['tta']} {_percent(tta_mean, tta_std)}" if tta_mean is not None else ""
-    return out.print(
+    out.print(
         f"[bold]test accuracy {_percent(mean, std)}[/]{views} (n={len(summaries)}), {summaries[0]['weights']} weights, "
         "shipped file",
         soft_wrap=True,
     )
+    return out.print(f"Next:   snug compare {path} OTHER_RUNS", soft_wrap=True, markup=False)
 
 
 def _percent(mean: float, std: float | None) -> str:
@@ -411,7 +415,7 @@ def _spread(accuracies: list[float | None]) -> tuple[float | None, float | None]
     return mean(known), stdev(known) if len(known) > 1 else None
 
 
-def _print_result(summary: dict[str, Any], path: Path) -> None:
+def _print_result(summary: dict[str, Any], path: Path, *, hint: bool = True) -> None:
     name = "test" if summary["test"] is not None else "val"
     if scores := summary["scores"].get(name):
         low, high = scores["accuracy_interval"]
@@ -425,4 +429,5 @@ def _print_result(summary: dict[str, Any], path: Path) -> None:
     if summary.get("tta_test") is not None:
         out.print(f"with {summary['tta']}: {units.show_percent(summary['tta_test'])}")
     out.print(f"Report: {path / 'report.html'}", soft_wrap=True, markup=False)
-    out.print(f"Next:   snug evaluate {path}  ·  snug compare {path} OTHER_RUN", soft_wrap=True, markup=False)
+    if hint:
+        out.print(f"Next:   snug evaluate {path}  ·  snug compare {path} OTHER_RUN", soft_wrap=True, markup=False)

@@ -243,7 +243,7 @@ def why(best: Group, fitting: Sequence[Group], tests: Sequence[PairTest], *, fit
 def beside(other: Group, best: Group, tests: Sequence[PairTest]) -> str:
     """The mean of another, and the p-value of what keeps it apart, where there is a test."""
     found = next((test for test in tests if {test.a, test.b} == {other.name, best.name}), None)
-    luck = (found.seeds or found.images) if found else None
+    luck = None if found is None else found.seeds or found.images
     p = None if luck is None else luck.p_adjusted
     return show_percent(other.mean) + ("" if p is None else f", {show_p(p)}")
 

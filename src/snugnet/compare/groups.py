@@ -124,7 +124,7 @@ def named_groups(members: Sequence[Member]) -> dict[str, list[Member]]:
     named = {
         recipe
         if recipes.count(recipe) == 1
-        else f"{recipe} ({(key[0] or 'file')[:7]}, {key[1]} epochs, {key[4]:,} B)": runs
+        else f"{recipe} ({(key[0] or 'file')[:7]}, {key[1]} epoch{'s' if key[1] != 1 else ''}, {key[4]:,} B)": runs
         for recipe, (key, runs) in zip(recipes, groups.items(), strict=True)
     }
     for runs in named.values():

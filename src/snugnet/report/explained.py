@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -102,6 +102,9 @@ def explain(
         }
         for number in range(len(asked.each))
     ]
+    filters = [str(draw_filters(folder, number, each)) for number, each in enumerate(lookers, 1)]
+    if output is None:  # the folder is the run's own, so what an earlier call left there is ours
+        remove_others(folder, {*filters, *(each["path"] for each in images)})
     return {
         "run": str(path),
         "with": None if other is None else str(other),
@@ -109,11 +112,18 @@ def explain(
         "patch": patch,
         "stride": stride,
         "layers": [layer_facts(each) for each in lookers],
-        "filters": [str(draw_filters(folder, number, each)) for number, each in enumerate(lookers, 1)],
+        "filters": filters,
         "images": images,
         "concentration": {str(each.path): mean_concentration(images, str(each.path)) for each in lookers},
         "agreement": mean_agreement(images) if other else None,
     }
+
+
+def remove_others(folder: Path, kept: Container[str]) -> None:
+    for pattern in ("[0-9][0-9]-*.png", "filters*.png"):
+        for old in folder.glob(pattern):
+            if str(old) not in kept:
+                old.unlink()
 
 
 def check_alike(lookers: Sequence[Looker]) -> None:

@@ -61,6 +61,16 @@ class ScheduleConfig(Frozen):
             raise ValueError(f"milestones must rise; got {list(self.milestones)}")
         return self
 
+    def fills(self, epochs: int) -> str | None:
+        """What to do about a warm-up in which the whole training passes; None where it ends before."""
+        if self.warmup_epochs < epochs:
+            return None
+        shorter = f"{epochs / 6:.2g}" if self.per == "batch" else "0"
+        return (
+            f"the warm-up ({self.warmup_epochs:g} epochs) fills the whole training of {epochs}: "
+            f"give --set train.schedule.warmup_epochs={shorter}"
+        )
+
     def factor(self, step: int, steps_per_epoch: int, epochs: int, history: History = ()) -> float:
         """The factor in force during batch `step` (from 0, over the whole training)."""
         tick = 1 / steps_per_epoch if self.per == "batch" else 1.0  # epochs that a move lasts
