@@ -63,7 +63,9 @@ class Server:
 
 def form(*files: tuple[str, bytes]) -> bytes:
     parts = [
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="{name}"\r\n\r\n'.encode() + data + b"\r\n"
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="{name}"\r\n\r\n'.encode()
+        + data
+        + b"\r\n"
         for name, data in files
     ]
     return b"".join([*parts, f"--{BOUNDARY}--\r\n".encode()])

@@ -22,7 +22,9 @@ def means(images: Pixels) -> Shares:
 
 
 def carried_out(
-    work: Callable[[Batcher], Coroutine[None, None, None]], compute: Callable[[Pixels], Shares] = means, wait_s: float = 0.2
+    work: Callable[[Batcher], Coroutine[None, None, None]],
+    compute: Callable[[Pixels], Shares] = means,
+    wait_s: float = 0.2,
 ) -> list[int]:
     """The sizes of the batches."""
     sizes: list[int] = []

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from nets import CLASSES
-from pictures import KINDS, bomb_png, encoded, noise, png_of, webp_canvas
+from onnx_nets import CLASSES
+from picture_files import KINDS, bomb_png, encoded, noise, png_of, webp_canvas
 from servers import BOUNDARY, PATIENCE_S, Server, form, serving
+
 from snugnet_runtime.cli import main
 from snugnet_runtime.images import pixels
 from snugnet_runtime.model import read
@@ -84,7 +84,9 @@ def test_a_text_called_png_is_refused_and_named(server: Server):
 
 def test_a_body_that_says_it_is_too_large_is_not_awaited(server: Server):
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as wire:
-        wire.sendall(b"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 100000000\r\n\r\n")
+        wire.sendall(
+            b"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 100000000\r\n\r\n"
+        )
         assert wire.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
@@ -106,13 +108,23 @@ def test_10_mb_are_the_last_that_are_taken(server: Server):
 @pytest.mark.parametrize(
     ("kind", "body", "status", "words"),
     [
-        ("text/plain", PNG, 415, "Content-Type: must be multipart/form-data or an image's, such as image/png; got 'text/p"),
+        (
+            "text/plain",
+            PNG,
+            415,
+            "Content-Type: must be multipart/form-data or an image's, such as image/png; got 'text/p",
+        ),
         ("", PNG, 415, "Content-Type: must be"),
         ("multipart/form-data", form(("a", PNG)), 400, "multipart/form-data: names no boundary"),
         (f'multipart/form-data; boundary="{BOUNDARY}"', b"nothing of the kind", 400, "multipart/form-data: "),
         (f'multipart/form-data; boundary="{BOUNDARY}"', form(("a", PNG))[:-9], 400, "multipart/form-data: ends before"),
         (f'multipart/form-data; boundary="{BOUNDARY}"', form(), 400, "multipart/form-data: "),
-        (f'multipart/form-data; boundary="{BOUNDARY}"', form(*[("a", PNG)] * 65), 413, "more than 64 images in a request"),
+        (
+            f'multipart/form-data; boundary="{BOUNDARY}"',
+            form(*[("a", PNG)] * 65),
+            413,
+            "more than 64 images in a request",
+        ),
     ],
 )
 def test_bodies_that_cannot_be_meant(server: Server, kind: str, body: bytes, status: int, words: str):
@@ -151,8 +163,13 @@ def test_metrics_count_what_happened(server: Server):
         lines = server.ask("GET", "/metrics").body.decode().splitlines()
         return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + " ")), 0.0)
 
-    names = ['snug_requests_total{path="/classify",status="200"}', "snug_images_total", "snug_classify_seconds_count",
-             'snug_requests_total{path="/classify",status="415"}', 'snug_requests_total{path="other",status="404"}']  # fmt: skip
+    names = [
+        'snug_requests_total{path="/classify",status="200"}',
+        "snug_images_total",
+        "snug_classify_seconds_count",
+        'snug_requests_total{path="/classify",status="415"}',
+        'snug_requests_total{path="other",status="404"}',
+    ]
     before = [value(name) for name in names]
     server.classify_files(("a", PNG), ("b", PNG))
     server.classify(b"no image")
@@ -264,12 +281,17 @@ def test_a_line_a_request_where_it_is_wanted(model_file: Path):
         (["--queue", "3"], "--queue: must hold a whole request, 64 images (--max-images); got 3"),
         (["--max-bytes", "much"], "--max-bytes: must be a number of bytes, such as 10MB; got 'much'"),
         (["--wait", "nan"], "--wait must be 0 to 1000 ms and --rate 0 or more; got nan and 0"),
-        (["--port", "99999"], "127.0.0.1:99999: cannot be listened at ("),
+        (["--port", "99999"], "--port: must be 0 to 65535; got 99999"),
+        (["--host", "203.0.113.7"], "203.0.113.7:8000: cannot be listened at ("),
         (["--top", "9"], "--top: must be 1 to 4, the classes of the net; got 9"),
     ],
 )
 def test_what_cannot_be_meant_ends_before_it_serves(
-    model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+    model_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    words: str,
 ):
     monkeypatch.setattr("sys.argv", ["snug-runtime", "serve", str(model_file), *options])
     with pytest.raises(SystemExit) as end:
