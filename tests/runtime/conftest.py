@@ -12,6 +12,6 @@ if any(find_spec(name) is None for name in WANTED):
 
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from runtime_nets import write
+    from onnx_nets import write
 
     return write(tmp_path_factory.mktemp("net") / "net.onnx")

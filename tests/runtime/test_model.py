@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import TensorProto
-
-from runtime_nets import CLASSES, card, write
-from uploads import KINDS
+from onnx_nets import CLASSES, card, write
+from picture_files import KINDS
 from servers import environment
-from snugnet_runtime.cli import main, size_bytes
+
+from snugnet_runtime.cli import main
 from snugnet_runtime.errors import ModelError, UsageError
+from snugnet_runtime.limits import size_bytes
 from snugnet_runtime.model import Card, read
 
 

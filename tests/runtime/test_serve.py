@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from runtime_nets import CLASSES
-from uploads import KINDS, bomb_png, encoded, noise, png_of, webp_canvas
+from onnx_nets import CLASSES
+from picture_files import KINDS, bomb_png, encoded, noise, png_of, webp_canvas
 from servers import BOUNDARY, PATIENCE_S, Server, form, serving
+
 from snugnet_runtime.cli import main
 from snugnet_runtime.images import pixels
 from snugnet_runtime.model import read
@@ -163,8 +163,13 @@ def test_metrics_count_what_happened(server: Server):
         lines = server.ask("GET", "/metrics").body.decode().splitlines()
         return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + " ")), 0.0)
 
-    names = ['snug_requests_total{path="/classify",status="200"}', "snug_images_total", "snug_classify_seconds_count",
-             'snug_requests_total{path="/classify",status="415"}', 'snug_requests_total{path="other",status="404"}']  # fmt: skip
+    names = [
+        'snug_requests_total{path="/classify",status="200"}',
+        "snug_images_total",
+        "snug_classify_seconds_count",
+        'snug_requests_total{path="/classify",status="415"}',
+        'snug_requests_total{path="other",status="404"}',
+    ]
     before = [value(name) for name in names]
     server.classify_files(("a", PNG), ("b", PNG))
     server.classify(b"no image")
@@ -276,7 +281,8 @@ def test_a_line_a_request_where_it_is_wanted(model_file: Path):
         (["--queue", "3"], "--queue: must hold a whole request, 64 images (--max-images); got 3"),
         (["--max-bytes", "much"], "--max-bytes: must be a number of bytes, such as 10MB; got 'much'"),
         (["--wait", "nan"], "--wait must be 0 to 1000 ms and --rate 0 or more; got nan and 0"),
-        (["--port", "99999"], "127.0.0.1:99999: cannot be listened at ("),
+        (["--port", "99999"], "--port: must be 0 to 65535; got 99999"),
+        (["--host", "203.0.113.7"], "203.0.113.7:8000: cannot be listened at ("),
         (["--top", "9"], "--top: must be 1 to 4, the classes of the net; got 9"),
     ],
 )

@@ -15,8 +15,8 @@ Waiting = tuple[Pixels, "asyncio.Future[Shares]"]
 
 
 class Batcher:
-    """`compute` (shares of a batch) runs in one thread, on up to `batch` images. The first of a batch waits `wait_s` for
-    others at most. How many may wait is for the caller to bound."""
+    """`compute` (shares of a batch) runs in one thread, on up to `batch` images. The first of a batch waits `wait_s`
+    for others at most. How many may wait is for the caller to bound."""
 
     def __init__(
         self, compute: Callable[[Pixels], Shares], batch: int, wait_s: float, observe: Callable[[int], None]

@@ -1,4 +1,4 @@
-"""How long a net takes here, by the protocol of `snug bench`: windows one after the other, the median of their medians."""
+"""How long a net takes here, by the protocol of `snug bench`: several windows, the median of their medians."""
 
 from __future__ import annotations
 

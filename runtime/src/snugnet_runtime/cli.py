@@ -17,13 +17,12 @@ from snugnet_runtime import __version__, bench, model
 from snugnet_runtime.errors import Refused, RuntimeFault, UsageError
 from snugnet_runtime.extra import check_serve
 from snugnet_runtime.images import pixels
-from snugnet_runtime.limits import MB, Settings
+from snugnet_runtime.limits import Settings, size_bytes
 from snugnet_runtime.model import Model, Pixels
 
 BATCH = 64
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}  # in folders
 TOKEN = "SNUG_TOKEN"  # of the environment: an argument is seen by all users of a machine
-UNITS = {"kb": 1_000, "mb": MB, "b": 1}  # longest last: "b" ends them all
 
 
 def main() -> None:
@@ -119,16 +118,6 @@ def timed(given: argparse.Namespace) -> int:
         times = "  ".join(f"{name} {found[f'{name}_ms']:.3f} ms" for name in ("p50", "p90", "p99"))
         sys.stdout.write(f"{times}  {found['images_per_second']:,.0f} images/s  {found['bytes']:,} B\n")
     return 0
-
-
-def size_bytes(text: str) -> int:
-    """Of "10MB", "500kB" or "4096". Raises UsageError."""
-    lower = text.strip().lower()
-    unit = next((unit for unit in UNITS if lower.endswith(unit)), "")
-    number = lower.removesuffix(unit).strip()
-    if not (number.isascii() and number.isdigit()):
-        raise UsageError(f"--max-bytes: must be a number of bytes, such as 10MB; got {text!r}")
-    return int(number) * UNITS.get(unit, 1)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -36,7 +36,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
         began, status = time.perf_counter(), 0
 
         async def noted(message: Message) -> None:
@@ -58,7 +59,6 @@ class Guard:
                 await _answer(failure)(scope, receive, noted)
         finally:
             self._note(scope, status, time.perf_counter() - began)
-        return None
 
     def _admit(self, scope: Scope) -> None:
         """Raises Refused."""

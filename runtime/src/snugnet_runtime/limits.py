@@ -14,6 +14,7 @@ from snugnet_runtime.errors import Refused, UsageError
 from snugnet_runtime.images import MAX_PIXELS, MOST_PIXELS
 
 MB = 1_000_000
+UNITS = {"kb": 1_000, "mb": MB, "b": 1}  # the last ends the others too
 CLIENTS = 10_000  # whose rates are remembered; the one that was longest silent is forgotten first
 BODIES = 16  # as many of the largest bodies lie in memory at once
 
@@ -41,7 +42,9 @@ class Settings:
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')}: must be at least 1; got {getattr(self, name)}")
         if self.max_pixels > MOST_PIXELS:
-            raise UsageError(f"--max-pixels: must be at most {MOST_PIXELS:,}, Pillow's own limit; got {self.max_pixels:,}")
+            raise UsageError(
+                f"--max-pixels: must be at most {MOST_PIXELS:,}, Pillow's own limit; got {self.max_pixels:,}"
+            )
         if not (0 <= self.wait_ms <= 1000 and 0 <= self.rate < float("inf") and self.body_s > 0):
             raise UsageError(
                 f"--wait must be 0 to 1000 ms and --rate 0 or more; got {self.wait_ms:g} and {self.rate:g}"
@@ -52,6 +55,16 @@ class Settings:
             )
         if self.token is not None and (not self.token or not self.token.isascii() or not self.token.isprintable()):
             raise UsageError("--token: must be printable ASCII, and not empty")
+
+
+def size_bytes(text: str) -> int:
+    """Of "10MB", "500kB" or "4096". Raises UsageError."""
+    lower = text.strip().lower()
+    unit = next((unit for unit in UNITS if lower.endswith(unit)), "")
+    number = lower.removesuffix(unit).strip()
+    if not (number.isascii() and number.isdigit()):
+        raise UsageError(f"--max-bytes: must be a number of bytes, such as 10MB; got {text!r}")
+    return int(number) * UNITS.get(unit, 1)
 
 
 def check_token(token: str | None, header: bytes | None) -> None:

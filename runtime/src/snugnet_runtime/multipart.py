@@ -13,7 +13,7 @@ NAME_MOST = 200  # characters of a file's name
 
 
 def files(content_type: str, body: bytes, most: int) -> list[tuple[str, bytes]]:
-    """(name, bytes) of each part, in their order. Raises Refused: 400 for a body that is not whole, 413 for too many."""
+    """(name, bytes) of each part, in their order. Raises Refused: 400 for a torn body, 413 for too many."""
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise Refused(400, "multipart/form-data: names no boundary; let your client set the header Content-Type")

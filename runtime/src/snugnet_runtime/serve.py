@@ -168,10 +168,12 @@ def run(model: Model, settings: Settings, host: str, port: int, proxy: str | Non
 
 
 def _listener(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65_535:
+        raise UsageError(f"--port: must be 0 to 65535; got {port}")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UsageError(f"{host}:{port}: cannot be listened at ({error}); give another --host or --port") from error
 
 
@@ -187,7 +189,7 @@ def _usual_top(model: Model, wanted: int | None) -> int:
 
 def _kind(request: Request) -> str:
     """Raises Refused for what can be no image."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind: str = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != MULTIPART and not kind.startswith(RAW):
         raise Refused(415, f"Content-Type: must be {MULTIPART} or an image's, such as image/png; got {kind[:80]!r}")
     return kind

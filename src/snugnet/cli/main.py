@@ -18,6 +18,7 @@ from snugnet.cli import (
     judging,
     machine,
     predicting,
+    serving,
     shipping,
     training,
 )
@@ -40,7 +41,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (machine, designing, training, judging, comparing, explaining, predicting, compressing, shipping, data):
+for module in (
+    machine,
+    designing,
+    training,
+    judging,
+    comparing,
+    explaining,
+    predicting,
+    compressing,
+    shipping,
+    serving,
+    data,
+):
     module.register(app)
 
 

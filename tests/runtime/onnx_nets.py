@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+OUTPUTS = ("probabilities", "logits")
 CLASSES = ["airplane", "cat", "dog", "ship"]
 
 
@@ -45,7 +46,7 @@ def write(path: Path, size: int = 32, channels: int = 3, *, text: str | None = N
     graph = helper.make_graph(
         nodes, "net",
         [helper.make_tensor_value_info("images", kind, ["N", channels, size, size])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", len(classes)]) for name in ("probabilities", "logits")],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", len(classes)]) for name in OUTPUTS],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from picture_files import KINDS, noise
 
-from uploads import KINDS, noise
 from snugnet_runtime.images import pixels
 from snugnet_runtime.model import Card
 
