@@ -23,6 +23,8 @@ JUDGING = (
     "bench",
     "compress",
     "predict",
+    "card",
+    "push",
 )
 COMMANDS = sorted(TRAINING + JUDGING)
 

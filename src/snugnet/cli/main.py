@@ -14,6 +14,7 @@ from snugnet.cli import (
     data,
     designing,
     explaining,
+    handing,
     judging,
     machine,
     predicting,
@@ -38,7 +39,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (machine, designing, training, judging, comparing, explaining, predicting, compressing, shipping, data):
+for module in (
+    machine, designing, training, judging, comparing, explaining, predicting, compressing, shipping, handing, data
+):  # fmt: skip
     module.register(app)
 
 
