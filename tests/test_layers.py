@@ -28,6 +28,7 @@ ORDER = [
     "ship track",
     "judging compare",
     "report",
+    "hub",
     "api",
     "cli __main__",
 ]

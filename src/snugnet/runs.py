@@ -6,6 +6,7 @@ environment.json   versions, machine, command        model.safetensors     the a
 predictions/       logits and labels of each split   summary.json          written last: it means finished
 tracking.json      what each tracker was told        tensorboard/, ...     its own files
 bench.json         the last timing of one image      start.safetensors     what a pruned net began with
+README.md          the model card
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ JUDGING = (
     "compress",
     "predict",
     "serve",
+    "card",
+    "push",
 )
 COMMANDS = sorted(TRAINING + JUDGING)
 

@@ -15,6 +15,7 @@ from snugnet.cli import (
     data,
     designing,
     explaining,
+    handing,
     judging,
     machine,
     predicting,
@@ -52,6 +53,7 @@ for module in (
     compressing,
     shipping,
     serving,
+    handing,
     data,
 ):
     module.register(app)

@@ -17,7 +17,6 @@ from snugnet.data.config import Normalization
 from snugnet.data.loader import pixel_scale
 from snugnet.export.pixels import module_of
 
-
 REMARKS = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")  # where a node came from
 
 

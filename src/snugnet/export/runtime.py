@@ -21,8 +21,32 @@ SUFFIX = ".onnx"
 QUIET = 4  # of ONNX Runtime's log: what is fatal alone; the rest comes as exceptions
 MOST = 1 << 28  # numbers in all values of one image: 1 GB
 OPERATORS = frozenset(
-    "Add AveragePool Cast Clip Concat Conv DequantizeLinear Div Elu Erf Flatten Gemm GlobalAveragePool HardSigmoid "
-    "LeakyRelu MaxPool Mul QuantizeLinear Relu Selu Sigmoid Softmax Softplus Tanh".split()
+    [
+        "Add",
+        "AveragePool",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Conv",
+        "DequantizeLinear",
+        "Div",
+        "Elu",
+        "Erf",
+        "Flatten",
+        "Gemm",
+        "GlobalAveragePool",
+        "HardSigmoid",
+        "LeakyRelu",
+        "MaxPool",
+        "Mul",
+        "QuantizeLinear",
+        "Relu",
+        "Selu",
+        "Sigmoid",
+        "Softmax",
+        "Softplus",
+        "Tanh",
+    ]
 )  # what our emitter writes; none of them loops, branches, or makes memory of a number
 
 
