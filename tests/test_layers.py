@@ -18,7 +18,7 @@ ORDER = [
     "artifact checkpoint",
     "budget evaluate",
     "train",
-    "memory environment",
+    "memory environment export",
     "recipe",
     "design runs",
     "lineage finetune",

@@ -16,7 +16,7 @@ from snugnet.data.splits import Splits
 from snugnet.device import Compute, Precision
 from snugnet.evaluate.tta import Looks, TtaConfig, look
 
-EVAL_BATCH, EVAL_SIDE = 500, 32  # so many images of that side, and fewer of larger ones
+EVAL_BATCH, EVAL_SIDE = 125, 32  # so many images of that side, fewer of larger ones; maps of more leave the cache
 
 
 def eval_loader(
