@@ -1,1 +1,1 @@
-"""A finished run on the Hugging Face Hub: what of it leaves this machine, and its upload; see docs/hand-over.md."""
+"""A finished run on the Hugging Face Hub: what of it leaves, and its upload; see docs/hand-over.md."""

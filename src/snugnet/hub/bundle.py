@@ -1,4 +1,4 @@
-"""What of a run others get: the net, its card and its record; no checkpoints, predictions or paths of this machine."""
+"""What of a run others get: the net, its card and its record; no checkpoints, no predictions, no absolute paths."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def push(repository: str, files: Sequence[File], message: str, *, private: bool 
 
     A repository that is there keeps its other files. Raises StorageError, UsageError.
     """
-    api = HfApi(library_name="snugnet")
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="snugnet")
     if os.environ.get("SNUG_OFFLINE") == "1":
         raise StorageError(
             "push: SNUG_OFFLINE=1 forbids the network; unset it, or look at what would leave by --dry-run"
