@@ -19,7 +19,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from snugnet import artifact, compare, design, judging, pipeline, problems, recipe, runs, toml_text, units
+from snugnet import compare, design, judging, pipeline, problems, recipe, runs, toml_text, units
 from snugnet.artifact import Shipped
 from snugnet.budget import Budget, Cost, price
 from snugnet.compare import Comparison
@@ -29,6 +29,7 @@ from snugnet.data.images import SPLITS, Images
 from snugnet.device import find_device
 from snugnet.errors import Interrupted, RecipeError, UsageError
 from snugnet.evaluate.tta import TtaConfig, TtaName
+from snugnet.export import reading
 from snugnet.pipeline import Controls, Observer
 from snugnet.problems import nearest
 from snugnet.recipe import Recipe
@@ -274,7 +275,7 @@ def _path(run: RunLike) -> Path:
 
 
 def _shipped(path: Path) -> Shipped:
-    return artifact.read(runs.read_finished(path).path / "model.safetensors" if path.is_dir() else path)
+    return reading.read(runs.read_finished(path).path / "model.safetensors" if path.is_dir() else path)
 
 
 def _split(name: str) -> str:

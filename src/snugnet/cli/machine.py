@@ -11,7 +11,7 @@ import typer
 from snugnet import units
 from snugnet.cli.console import Json, escape, out, print_json
 
-EXTRAS = {"bench": ("torchvision", "timm")}
+EXTRAS = {"bench": ("torchvision", "timm"), "export": ("onnx", "onnxruntime")}
 
 
 def register(app: typer.Typer) -> None:

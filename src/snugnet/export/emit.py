@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from snugnet.artifact import KEY, Card, Shipped
+from snugnet.artifact import KEY, Shipped
 from snugnet.compress.graph import Graph, Node, Weights, folded, structure
 from snugnet.compress.integer import limits
 from snugnet.compress.numbers import LOW, Codes, Range
