@@ -20,7 +20,6 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from snugnet import (
-    artifact,
     compare,
     design,
     finetune,
@@ -43,6 +42,7 @@ from snugnet.device import find_device
 from snugnet.errors import Interrupted, RecipeError, UsageError
 from snugnet.evaluate import calibration
 from snugnet.evaluate.tta import TtaConfig, TtaName
+from snugnet.export import reading
 from snugnet.pipeline import Controls, Observer
 from snugnet.problems import nearest
 from snugnet.recipe import Recipe
@@ -304,7 +304,7 @@ def _path(run: RunLike) -> Path:
 
 
 def _shipped(path: Path) -> Shipped:
-    return artifact.read(runs.shipped_file(path))
+    return reading.read(runs.shipped_file(path))
 
 
 def _split(name: str) -> str:

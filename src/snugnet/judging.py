@@ -26,6 +26,7 @@ from snugnet.evaluate.metrics import accuracy, scores
 from snugnet.evaluate.mistakes import confident_mistakes, confused_pairs
 from snugnet.evaluate.robustness import Watch, robustness
 from snugnet.evaluate.tta import TtaConfig
+from snugnet.export import reading
 from snugnet.problems import nearest
 from snugnet.runs import RunRecord
 from snugnet.scoring import Net
@@ -60,7 +61,7 @@ def evaluate(
     With test-time augmentation all measures are of the averaged views, and the accuracy without them is told.
     Raises ArtifactError, DataError, UsageError.
     """
-    shipped, config, record = _read(path)
+    shipped, config, record = read(path)
     if data is not None:
         config, record = config.model_copy(update={"name": data, "image_size": None, "memory": "auto"}), None
     found = splits.open_splits(config)
@@ -126,12 +127,12 @@ def score_module(
     return describe(seen.averaged, held, classes or tuple(numbers), known)
 
 
-def _read(path: Path) -> tuple[Shipped, DataConfig, RunRecord | None]:
-    """The net at a path, the data that it goes with, and the run that it lies in."""
+def read(path: Path) -> tuple[Shipped, DataConfig, RunRecord | None]:
+    """The net of a run or a file, the data that it goes with, and the run. Raises ArtifactError, MissingExtra."""
     if path.is_dir():
         record = runs.read_finished(path)
         return artifact.read(path / "model.safetensors"), record.experiment.data, record
-    return artifact.read(path), DataConfig(), None
+    return reading.read(path), DataConfig(), None
 
 
 def opened(config: DataConfig, split: str) -> tuple[Images, tuple[str, ...]]:
@@ -180,20 +181,20 @@ def of_val(net: Net, val: Images, tta: TtaConfig | None, record: RunRecord | Non
     """
     if not len(val):
         return None
-    if tta is None and record and (stored := _stored(net, val, record)) is not None:
+    if tta is None and record and (stored := stored_logits(net, val, record, "val")) is not None:
         return stored, val.labels
     val = first(val, SAMPLE) if tta else val
     return net.look(val, tta).averaged, val.labels
 
 
-def _stored(net: Net, val: Images, record: RunRecord) -> Tensor | None:
-    """The logits that a run keeps, if some of them are what the file says today."""
+def stored_logits(net: Net, images: Images, record: RunRecord, split: str) -> Tensor | None:
+    """The logits that a run keeps of a split, if some of them are what the file says today."""
     try:
-        logits, labels = record.predictions("val")
+        logits, labels = record.predictions(split)
     except ArtifactError:
         return None
-    probe = first(val, PROBE)
-    if not torch.equal(labels, val.labels) or len(logits) != len(labels):
+    probe = first(images, PROBE)
+    if not torch.equal(labels, images.labels) or len(logits) != len(labels):
         return None
     seen = net.look(probe).plain
     same = logits[: len(probe)].shape == seen.shape and torch.allclose(logits[: len(probe)], seen, 1e-4, 1e-4)

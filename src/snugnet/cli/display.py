@@ -78,7 +78,7 @@ def show_windows(files: int, planned_s: float) -> Iterator[Callable[[Window], No
     def show(window: Window) -> None:
         left = units.show_seconds(planned_s * (1 - next(numbers) / (files * window.windows)))
         done = f"window {window.number}/{window.windows}  {window.median_ms:.3f} ms  {left} left"
-        line = f"{escape(window.path)}  {done}"
+        line = f"{escape(window.path)} {window.backend}  {done}"
         if live:
             live.update(line, refresh=True)
         else:

@@ -11,7 +11,7 @@ import typer
 from snugnet import units
 from snugnet.cli.console import Json, escape, out, print_json
 
-EXTRAS = {"bench": ("torchvision", "timm"), "hub": ("huggingface_hub",)}
+EXTRAS = {"bench": ("torchvision", "timm"), "export": ("onnx", "onnxruntime"), "hub": ("huggingface_hub",)}
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""What a finished run is worth elsewhere: bench."""
+"""What a finished run is worth elsewhere: bench, export."""
 
 from __future__ import annotations
 
@@ -10,27 +10,43 @@ import typer
 from rich.table import Table
 
 from snugnet import units
-from snugnet.cli.console import Json, escape, out, print_json
+from snugnet.cli.console import Data, Json, escape, out, print_json
 from snugnet.cli.display import show_warning, show_windows
 from snugnet.cli.training import LEDGER, Device
 from snugnet.errors import Interrupted, StorageError, UsageError
 
 if TYPE_CHECKING:
     from snugnet.ship.bench import Latency, Net, Protocol
+    from snugnet.ship.exporting import Exported
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(bench)
+    for command in (bench, export):
+        app.command()(command)
 
 
 def bench(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="RUN_OR_FILE...", help="Run directories, shipped files or recipes.")
+        list[Path],
+        typer.Argument(metavar="RUN_OR_FILE...", help="Run directories, shipped files, ONNX files or recipes."),
     ],
+    backend: Annotated[
+        str | None,
+        typer.Option(help="torch, onnxruntime or all; otherwise torch, and onnxruntime for ONNX files."),
+    ] = None,
     batch: Annotated[int, typer.Option(help="Images in an inference.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the CPU.")] = 1,
-    windows: Annotated[int, typer.Option(help="Windows; the median of their medians counts.")] = 5,
-    window_s: Annotated[float, typer.Option(help="Seconds that a window lasts at least.")] = 10.0,
+    windows: Annotated[
+        int | None, typer.Option(show_default="5", help="Windows; the median of their medians counts.")
+    ] = None,
+    window_s: Annotated[
+        float | None, typer.Option(show_default="10", help="Seconds that a window lasts at least.")
+    ] = None,
+    starts: Annotated[
+        int | None,
+        typer.Option(show_default="3", help="Fresh processes that cold start and memory are measured in; 0: none."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="3 windows of 1 s, and one fresh process.")] = False,
     device: Device = "cpu",
     record: Annotated[
         bool,
@@ -42,42 +58,44 @@ def bench(
 ) -> None:
     """Time nets on this machine: one image after the other, on one thread, by a stated protocol.
 
-    A recipe is timed before it is trained: what the weights are makes no difference.
+    Several nets and backends take turns, window by window, and the best is marked. A recipe is timed before it is
+    trained: what the weights are makes no difference.
 
-    Several nets give a list with --json, one gives a document. A run keeps its last timing of one image in bench.json,
-    for `snug compare`.
+    Several timings give a list with --json, one gives a document. A run keeps the last timing of one image, in its best
+    backend, in bench.json, for `snug compare`.
 
-    Example: snug bench runs/a-001 runs/b-001 --windows 3 --window-s 2
+    Example: snug bench runs/a-001 runs/b-001 --backend all --quick
     """
     from snugnet import runs
     from snugnet.device import find_device
-    from snugnet.ship.bench import torch_net
+    from snugnet.ship.backends import nets_of
 
-    protocol = _protocol(batch=batch, threads=threads, windows=windows, window_s=window_s)
+    given = {"windows": windows, "window_s": window_s, "starts": starts}
+    protocol = _protocol(given, quick=quick, batch=batch, threads=threads)
     members = [path for each in paths for path in runs.members(each)]
     if not members:
         raise UsageError(f"{paths[0]}: none of its seeds has begun; `snug resume {paths[0]}` trains them")
     if record:
         _check_recordable(members, protocol)
-    where = find_device(device)
-    nets = [torch_net(path, protocol, where) for path in members]
-    found = _timed(nets, protocol, record=record)
+    found = _timed(nets_of(members, backend, protocol, find_device(device), show_warning), protocol, record=record)
     for latency in found:
         if latency.is_disturbed:
             fastest = f"{min(latency.windows_ms):.3f} ms in its fastest window, p90 is {latency.p90_ms:.3f} ms"
             show_warning(f"{latency.net.path}: {fastest}: other work ran beside it; repeat it on a quiet machine")
     if as_json:
-        documents = [latency.plain() for latency in found]
+        documents = _documents(found)
         return print_json(documents if len(documents) > 1 else documents[0])
     return _print_latencies(found)
 
 
-def _protocol(**values: Any) -> Protocol:
+def _protocol(given: dict[str, Any], *, quick: bool, **others: Any) -> Protocol:
+    """What is given counts before what --quick takes, and that before the defaults."""
     from pydantic import ValidationError
 
     from snugnet import problems
-    from snugnet.ship.bench import Protocol
+    from snugnet.ship.bench import QUICK, Protocol
 
+    values = (QUICK if quick else {}) | {name: value for name, value in given.items() if value is not None} | others
     try:
         protocol = Protocol.parse(values)
     except ValidationError as error:
@@ -102,38 +120,49 @@ def _check_recordable(paths: list[Path], protocol: Protocol) -> None:
 
 
 def _timed(nets: list[Net], protocol: Protocol, *, record: bool) -> list[Latency]:
-    """One net after the other; each is recorded as soon as it is timed."""
-    from snugnet.ship.bench import keep, measure, planned_s, record_in
+    """All nets, window by window; each run keeps its fastest."""
+    from snugnet.ship.bench import fastest_of_each, keep, measure, planned_s, record_in, started
 
-    found: list[Latency] = []
     try:
         with show_windows(len(nets), planned_s(nets, protocol)) as show:
-            for net in nets:
-                latency = measure(net, protocol, show)
-                try:
-                    keep(latency)
-                except StorageError as error:  # the timing is still worth printing
-                    show_warning(f"the timing is not kept in its run: {error}")
-                if record:
-                    record_in(LEDGER, latency)
-                found.append(latency)
+            found = [started(latency) for latency in measure(nets, protocol, show)]
     except KeyboardInterrupt as stop:
-        timed = f"{len(found)} of {len(nets)} timed{' and recorded' if record else ''}"
-        raise Interrupted(f"bench: stopped with {timed}; give those that are left again") from stop
+        raise Interrupted("bench: stopped; nothing is kept or recorded of a timing that has not ended") from stop
+    for latency in fastest_of_each(found):
+        try:
+            keep(latency)
+        except StorageError as error:  # the timing is still worth printing
+            show_warning(f"the timing is not kept in its run: {error}")
+        if record:
+            record_in(LEDGER, latency)
     return found
 
 
+def _documents(found: list[Latency]) -> list[dict[str, Any]]:
+    from snugnet.ship.bench import ranks
+
+    return [
+        each.plain() | {"best": rank == 1, "times_best": round(rank, 3)}
+        for each, rank in zip(found, ranks(found), strict=True)
+    ]
+
+
 def _print_latencies(found: list[Latency]) -> None:
+    from snugnet.ship.bench import ranks
+
+    several = len({each.net.backend for each in found}) > 1
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("", overflow="fold")
-    for column in ("p50, ms", "p90", "p99", "images/s", "bytes", "params", "test"):
+    for column in ("p50, ms", *["of the best"] * (len(found) > 1), "p90", "p99", "images/s", "bytes", "params", "test"):
         table.add_column(column, justify="right", no_wrap=True)
-    for each in found:
+    for each, rank in zip(found, ranks(found), strict=True):
         net = each.net
+        name = escape(net.path) + (f" {net.backend}" if several else "")
+        ranked = [["best" if rank == 1 else f"{rank:.2f} x"], []][len(found) == 1]
         test = "–" if net.test is None else units.show_percent(net.test)
-        times = [f"{value:.3f}" for value in (each.p50_ms, each.p90_ms, each.p99_ms)]
+        p50, p90, p99 = (f"{value:.3f}" for value in (each.p50_ms, each.p90_ms, each.p99_ms))
         sizes = (units.show_bytes(net.size_bytes), units.show_count(net.params))
-        table.add_row(escape(net.path), *times, f"{each.images_per_second:,.0f}", *sizes, test)
+        table.add_row(name, p50, *ranked, p90, p99, f"{each.images_per_second:,.0f}", *sizes, test)
     out.print(table)
     for line in _words(found):
         out.print(line, soft_wrap=True, markup=False)
@@ -142,11 +171,89 @@ def _print_latencies(found: list[Latency]) -> None:
 def _words(found: list[Latency]) -> list[str]:
     """The protocol beneath the table."""
     first = found[0]
-    ways = {each.way: [str(other.net.path) for other in found if other.way == each.way] for each in found}
-    which = ", ".join(f"{way} ({', '.join(paths)})" if len(ways) > 1 else way for way, paths in ways.items())
+    protocols = dict.fromkeys(each.words for each in found)
+    nets = dict.fromkeys(f"{each.net.backend}: {each.net.what}, {each.net.how}" for each in found)
     return [
-        f"{first.words} after {first.protocol.warmup_s:g} s of warm-up; p90 and p99 of all single inferences",
-        *(f"{what}, {first.net.how}" for what in dict.fromkeys(each.net.what for each in found)),
-        f"memory layout, the faster of two in the warm-up: {which}",
+        *(f"{words} after {first.protocol.warmup_s:g} s of warm-up" for words in protocols),
+        "p90 and p99 of all single inferences" + ("; windows take turns" if len(found) > 1 else ""),
+        *nets,
+        *_layouts([each for each in found if len(each.ways_ms) > 1]),
+        *map(_start, [each for each in found if each.start]),
         "the batch lies ready: reading, decoding and normalising images is not timed",
     ]
+
+
+def _layouts(found: list[Latency]) -> list[str]:
+    ways = {each.way: [str(other.net.path) for other in found if other.way == each.way] for each in found}
+    which = ", ".join(f"{way} ({', '.join(paths)})" if len(ways) > 1 else way for way, paths in ways.items())
+    return [f"memory layout, the faster of two in the warm-up: {which}"] if found else []
+
+
+def _start(each: Latency) -> str:
+    assert each.start is not None
+    held = ""
+    if each.start.memory_bytes is not None and each.start.process_bytes is not None:
+        own, whole = map(units.show_bytes, (each.start.memory_bytes, each.start.process_bytes))
+        held = f"; {own} of memory beyond what its imports hold, {whole} in all"
+    return (
+        f"{each.net.path} {each.net.backend}: a fresh process answers after {each.start.cold_start_ms:,.0f} ms, of "
+        f"which {each.start.load_ms:.1f} ms from the file on{held}"
+    )
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN_OR_FILE", help="A run directory or a shipped file.")],
+    format: Annotated[str, typer.Option(help="onnx, or torch for a torch.export program (.pt2).")] = "onnx",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Where the file goes; otherwise model.onnx in the run, or beside the file."
+        ),
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Pre-processing outside: normalised float images in, logits out."),
+    ] = False,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Hold it against the run on at most this many images of each split; otherwise all."),
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run's net for another runtime, read it again, and hold it against the run; exit 5 where they disagree.
+
+    uint8 images (N, C, H, W) go in, probabilities and logits come out, N of any size. Files in floats must give
+    99.9 % of images the class that the run gives them, files in integers 99 %.
+
+    Example: snug export runs/demo-001 --format onnx
+    """
+    from snugnet.ship.exporting import Wish, require
+    from snugnet.ship.exporting import export as write
+
+    found = write(run, Wish(format, output, raw, images, data))
+    if as_json:
+        print_json(found.plain())
+    else:
+        _print_export(found)
+    require(found)
+
+
+def _print_export(found: Exported) -> None:
+    floats = (
+        "" if found.float_agreement is None else f"; with the float run: {units.show_percent(found.float_agreement)}"
+    )
+    lines = [
+        str(found.path),
+        f"{units.show_bytes(found.bytes)} ({found.bytes:,} B); the run's file has {found.run_bytes:,} B",
+        *(
+            f"{name}, {each.images:,} images: the same class for {units.show_percent(each.agreement)}, logits "
+            f"differ by up to {each.max_abs_diff:.2g}; accuracy {units.show_percent(each.accuracy)}, of the run "
+            f"{units.show_percent(each.run_accuracy)}{floats if name == found.split else ''}"
+            for name, each in found.splits.items()
+        ),
+        f"p50 {found.p50_ms:.3f} ms, of the run in torch {found.run_p50_ms:.3f} ms: one image, one thread, a glance; "
+        f"`snug bench` measures",
+    ]
+    for line in lines:
+        out.print(line, soft_wrap=True, markup=False)

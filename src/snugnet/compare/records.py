@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from snugnet import artifact, budget, device, judging, runs, scoring
+from snugnet import budget, device, judging, runs, scoring
 from snugnet.data.config import DataConfig
 from snugnet.errors import ArtifactError, UsageError
 from snugnet.evaluate.metrics import accuracy
+from snugnet.export import reading
 from snugnet.problems import nearest
 
 SPLITS = ("test", "val")
@@ -53,8 +54,8 @@ class FileRecord:
 
 
 def read_shipped(path: Path, split: str, data: DataConfig) -> FileRecord:
-    """Judges a .safetensors file on a split. Raises ArtifactError, DataError."""
-    shipped = artifact.read(path)
+    """Judges a file on a split. Raises ArtifactError, DataError, MissingExtra."""
+    shipped = reading.read(path)
     images, classes = judging.opened(data, split)
     judging.check_compatible(shipped, images, classes, data.name)
     logits = scoring.logits_of(shipped, images, device.find_device("auto"))
@@ -71,7 +72,10 @@ def read_shipped(path: Path, split: str, data: DataConfig) -> FileRecord:
     return FileRecord(path, summary, {split: (logits, images.labels)})
 
 
-READERS: Mapping[str, Callable[[Path, str, DataConfig], Record]] = {".safetensors": read_shipped}  # of files, by suffix
+READERS: Mapping[str, Callable[[Path, str, DataConfig], Record]] = {
+    ".safetensors": read_shipped,
+    ".onnx": read_shipped,
+}  # of files, by suffix
 
 
 def open_records(paths: Sequence[Path], data: str | None = None, split: str | None = None) -> tuple[list[Record], str]:

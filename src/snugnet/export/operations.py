@@ -1,5 +1,5 @@
-"""Nodes of a graph as operators of ONNX, opset 13: the first whose integers have a scale for each channel, so that a file
-runs on what was released since 2020. Functions that came later are written out."""
+"""Nodes of a graph as operators of ONNX, opset 13: the first whose integers have a scale for each channel, so that a
+file runs on what was released since 2020. Functions that came later are written out."""
 
 from __future__ import annotations
 

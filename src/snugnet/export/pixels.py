@@ -11,7 +11,7 @@ from snugnet.artifact import Card
 from snugnet.data.loader import Normalize
 
 
-class Exported(nn.Module):
+class Reread(nn.Module):
     """(N, C, H, W) normalised float images to (N, classes) float32 logits, computed on the CPU by `logits`.
 
     A file with its own pre-processing is given the pixels that were normalised; views between pixels are rounded.
@@ -26,6 +26,6 @@ class Exported(nn.Module):
         return self.logits(shown.contiguous(memory_format=torch.contiguous_format)).to(images.device)
 
 
-def module_of(logits: Callable[[Tensor], Tensor], card: Card, *, raw: bool) -> Exported:
+def module_of(logits: Callable[[Tensor], Tensor], card: Card, *, raw: bool) -> Reread:
     """`logits` takes normalised float images where the file is `raw`, else uint8 ones."""
-    return Exported(logits, None if raw else Normalize(card.normalization, torch.device("cpu")).undo).eval()
+    return Reread(logits, None if raw else Normalize(card.normalization, torch.device("cpu")).undo).eval()

@@ -26,9 +26,7 @@ class Whole(nn.Module):
     def __init__(self, net: nn.Module, constants: Normalization) -> None:
         super().__init__()
         self.net = net
-        scale, shift = pixel_scale(constants)
-        self.register_buffer("scale", scale.view(1, -1, 1, 1))
-        self.register_buffer("shift", shift.view(1, -1, 1, 1))
+        self.scale, self.shift = (nn.Buffer(each.view(1, -1, 1, 1)) for each in pixel_scale(constants))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.net(images.float() * self.scale + self.shift)
@@ -53,7 +51,7 @@ def program_bytes(shipped: Shipped, *, raw: bool = False) -> bytes:
 
 
 def read_program(path: Path, shipped: Shipped, *, raw: bool) -> Shipped:
-    """A program that was just written of a net, read again. Others' programs are not for us: reading one may run code."""
+    """A program that was just written of a net, read again. Others' are not for us: reading one may run code."""
     with _silent():
         program = torch.export.load(path).module()
 

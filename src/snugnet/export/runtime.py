@@ -13,40 +13,20 @@ from torch import Tensor
 from snugnet import artifact
 from snugnet.artifact import KEY, Card, Shipped
 from snugnet.errors import ArtifactError
-from snugnet.export.emit import BATCH, INPUT, LOGITS, OPSET, PROBABILITIES
+from snugnet.export.emit import BATCH, INPUT, LOGITS, PROBABILITIES
 from snugnet.export.extra import needed
+from snugnet.export.operations import OPSET
 from snugnet.export.pixels import module_of
 
 SUFFIX = ".onnx"
 QUIET = 4  # of ONNX Runtime's log: what is fatal alone; the rest comes as exceptions
 MOST = 1 << 28  # numbers in all values of one image: 1 GB
+KNOWN = (
+    "Add AveragePool Cast Clip Concat Conv DequantizeLinear Div Elu Erf Flatten Gemm GlobalAveragePool HardSigmoid "
+    "LeakyRelu MaxPool Mul QuantizeLinear Relu Selu Sigmoid Softmax Softplus Tanh"
+)
 OPERATORS = frozenset(
-    [
-        "Add",
-        "AveragePool",
-        "Cast",
-        "Clip",
-        "Concat",
-        "Conv",
-        "DequantizeLinear",
-        "Div",
-        "Elu",
-        "Erf",
-        "Flatten",
-        "Gemm",
-        "GlobalAveragePool",
-        "HardSigmoid",
-        "LeakyRelu",
-        "MaxPool",
-        "Mul",
-        "QuantizeLinear",
-        "Relu",
-        "Selu",
-        "Sigmoid",
-        "Softmax",
-        "Softplus",
-        "Tanh",
-    ]
+    KNOWN.split()
 )  # what our emitter writes; none of them loops, branches, or makes memory of a number
 
 

@@ -1,6 +1,6 @@
 """How long a net takes on this machine, by a stated protocol; docs/bench.md says it all.
 
-A backend turns a file into a `Net`; everything after that is the same for each. torch is the only one.
+A backend turns a file into a `Net` (ship/backends.py); everything after that is the same for each.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -23,13 +23,17 @@ from snugnet.artifact import Card, Shipped
 from snugnet.config import Frozen
 from snugnet.device import available_bytes, threads
 from snugnet.errors import OutOfMemory, UsageError
+from snugnet.export import reading
 from snugnet.models import resnet
+from snugnet.ship.cold import OF_TORCH, Cold, Start, fresh_start
 from snugnet.units import show_bytes
 
 LAYOUTS = {"channels-first": torch.contiguous_format, "channels-last": torch.channels_last}
 READ_BACK, UNTRAINED = "the shipped file as read back", "untrained weights"
+EXPORTED = "exported from the shipped file"
 DISTURBED = 1.25  # p90 over the fastest window: beyond this other work ran beside; quiet, it is about 1.1
 
+QUICK = {"windows": 3, "window_s": 1.0, "starts": 1}  # what `--quick` takes in place of the defaults
 Positive = Annotated[float, Field(gt=0)]
 Natural = Annotated[int, Field(ge=1)]
 
@@ -42,6 +46,7 @@ class Protocol(Frozen):
     warmup_s: Positive = 1.0  # of each way to run a net
     windows: Natural = 5
     window_s: Positive = 10.0  # of each window, at least
+    starts: Annotated[int, Field(ge=0)] = 3  # fresh processes that cold start and memory are measured in
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Net:
     """What is ready to be timed. Of its ways the fastest counts."""
 
     path: Path  # as the user gave it: a run, a file or a recipe
-    what: str  # READ_BACK or UNTRAINED
+    what: str  # READ_BACK, EXPORTED or UNTRAINED
     backend: str
     version: str
     how: str  # in words
@@ -67,6 +72,7 @@ class Net:
     params: int
     test: float | None  # accuracy of this very file, where a run says it
     ways: tuple[Way, ...]
+    cold: Cold | None = None  # how a fresh process comes to its first answer; None of what is no file
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ class Window:
     """A window that has ended: its number of all that there are, and the median of its inferences."""
 
     path: Path
+    backend: str
     number: int
     windows: int
     median_ms: float
@@ -92,6 +99,7 @@ class Latency:
     p90_ms: float
     p99_ms: float
     inferences: int
+    start: Start | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -120,11 +128,13 @@ class Latency:
     def plain(self) -> dict[str, Any]:
         names = ("p50_ms", "p90_ms", "p99_ms", "images_per_second", "windows_ms", "inferences", "way", "ways_ms")
         of_net = ("backend", "version", "what", "how", "device", "hardware", "params", "test")
+        start = dict.fromkeys(Start.__dataclass_fields__) if self.start is None else asdict(self.start)
         return {
             "path": str(self.net.path),
             **{name: getattr(self, name) for name in names},
             **self.protocol.plain(),
             **{name: getattr(self.net, name) for name in of_net},
+            **start,
             "bytes": self.net.size_bytes,
             "disturbed": self.is_disturbed,
             "latency": self.text,
@@ -144,7 +154,7 @@ def opened(path: Path) -> tuple[Shipped, str, float | None]:
     if is_recipe(path):
         return untrained(path), UNTRAINED, None
     if not path.is_dir():
-        return artifact.read(path), READ_BACK, None
+        return reading.read(path), READ_BACK, None
     summary = runs.read_finished(path).summary
     return artifact.read(path / "model.safetensors"), READ_BACK, summary["test"]
 
@@ -169,14 +179,23 @@ def torch_net(path: Path, protocol: Protocol, where: torch.device) -> Net:
         backend="torch",
         version=environment.torch_version(),
         what=what,
-        how="fp32, layer by layer: nothing is folded, fused or compiled",
+        how=torch_how(shipped),
         device=str(where),
         hardware=environment.processor(where),
         size_bytes=shipped.size_bytes,
         params=shipped.params,
         test=test,
         ways=tuple(torch_way(name, shipped, noise.to(where)) for name in LAYOUTS),
+        cold=None if what == UNTRAINED or where.type != "cpu" else Cold(OF_TORCH, shipped.path, protocol.batch),
     )
+
+
+def torch_how(shipped: Shipped) -> str:
+    if shipped.quantized is None:
+        return "fp32, layer by layer: nothing is folded, fused or compiled"
+    if not shipped.quantized.ranges:
+        return "fp32, layer by layer, norms folded: nothing is fused or compiled"
+    return "integers kept in floats, layer by layer: the exact reference, which is not made to be fast"
 
 
 def check_memory(path: Path, card: Card, batch: int, where: torch.device) -> None:
@@ -201,21 +220,32 @@ def planned_s(nets: Sequence[Net], protocol: Protocol) -> float:
 
 
 def measure(
-    net: Net, protocol: Protocol, observe: Callable[[Window], None], clock: Callable[[], float] = time.perf_counter
-) -> Latency:
-    """Warms every way up, and times the one that was fastest."""
+    nets: Sequence[Net],
+    protocol: Protocol,
+    observe: Callable[[Window], None],
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Latency]:
+    """Warms every way of each net up, and times the one that was fastest: a window of each net, then the next window of
+    each, so that what disturbs the machine for a while disturbs all."""
     with threads(protocol.threads), torch.inference_mode():
-        warm = {way: min(window(way.infer, protocol.warmup_s, clock)) for way in net.ways}
-        way = min(warm, key=lambda way: warm[way])
-        windows = []
+        warm = [{way: min(window(way.infer, protocol.warmup_s, clock)) for way in net.ways} for net in nets]
+        fastest = [min(each, key=lambda way: each[way]) for each in warm]
+        windows: list[list[list[float]]] = [[] for _ in nets]
         for number in range(1, protocol.windows + 1):
-            windows.append(window(way.infer, protocol.window_s, clock))
-            observe(Window(net.path, number, protocol.windows, 1000 * median(windows[-1])))
+            for net, way, times in zip(nets, fastest, windows, strict=True):
+                times.append(window(way.infer, protocol.window_s, clock))
+                observe(Window(net.path, net.backend, number, protocol.windows, 1000 * median(times[-1])))
+    return [latency_of(*each, protocol) for each in zip(nets, warm, fastest, windows, strict=True)]
+
+
+def latency_of(
+    net: Net, warm: dict[Way, float], way: Way, windows: Sequence[Sequence[float]], protocol: Protocol
+) -> Latency:
     medians = [median(times) for times in windows]
     return Latency(
         net=net,
         protocol=protocol,
-        ways_ms={way.name: milliseconds(fastest) for way, fastest in warm.items()},
+        ways_ms={each.name: milliseconds(fastest) for each, fastest in warm.items()},
         way=way.name,
         windows_ms=tuple(milliseconds(each) for each in medians),
         p50_ms=milliseconds(median(medians)),
@@ -223,6 +253,26 @@ def measure(
         p99_ms=milliseconds(quantile(windows, 0.99)),
         inferences=sum(map(len, windows)),
     )
+
+
+def started(latency: Latency) -> Latency:
+    """With what a fresh process takes to the first answer, where that can be said."""
+    net, protocol = latency.net, latency.protocol
+    if net.cold is None or not protocol.starts:
+        return latency
+    return replace(latency, start=fresh_start(net.cold, protocol.threads, protocol.starts))
+
+
+def ranks(found: Sequence[Latency]) -> list[float]:
+    """p50 of each over the best one's: 1 is the best."""
+    best = min(each.p50_ms for each in found)
+    return [each.p50_ms / best for each in found]
+
+
+def fastest_of_each(found: Sequence[Latency]) -> list[Latency]:
+    """Of several backends of a net, the one that counts for it."""
+    paths = dict.fromkeys(each.net.path for each in found)
+    return [min((each for each in found if each.net.path == path), key=lambda each: each.p50_ms) for path in paths]
 
 
 def window(infer: Callable[[], object], least_s: float, clock: Callable[[], float]) -> list[float]:
