@@ -19,7 +19,7 @@ ORDER = [
     "export",
     "budget evaluate",
     "train",
-    "memory environment export",
+    "memory environment",
     "recipe",
     "design runs",
     "lineage finetune",
