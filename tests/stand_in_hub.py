@@ -48,6 +48,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer({"files": [self.mode(each["path"]) for each in json.loads(body)["files"]]})
         if path.endswith("/info/lfs/objects/batch"):
             return self.answer({"transfer": "basic", "objects": [self.place(o) for o in json.loads(body)["objects"]]})
+        if "/commit/" not in path:
+            return self.answer({"error": f"no {path} here"}, 404)
         return self.committed([json.loads(line) for line in body.splitlines()])
 
     def do_PUT(self) -> None:
@@ -56,7 +58,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name = self.path.removeprefix("/api/models/").partition("?")[0].partition("/revision")[0]
-        self.answer({"id": name, "modelId": name, "private": self.server.private[name], "siblings": [], "tags": []})
+        if name not in self.server.private:
+            return self.answer({"error": "Repository not found"}, 404)
+        return self.answer(
+            {"id": name, "modelId": name, "private": self.server.private[name], "siblings": [], "tags": []}
+        )
 
     def created(self, wanted: dict[str, Any]) -> None:
         name = f"{wanted['organization']}/{wanted['name']}"
@@ -84,7 +90,8 @@ class Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = data = self.server.stored[value["oid"]]
                 assert (sha256(data).hexdigest(), len(data)) == (value["oid"], value["size"])
         self.server.commits.append(files)
-        self.answer({"success": True, "commitOid": "c0ffee", "commitUrl": f"{self.server.url}/commit/c0ffee"})
+        name = self.path.removeprefix("/api/models/").partition("/commit/")[0]
+        self.answer({"success": True, "commitOid": "c0ffee", "commitUrl": f"{self.server.url}/{name}/commit/c0ffee"})
 
     def answer(self, value: dict[str, Any], code: int = 200) -> None:
         data = json.dumps(value).encode()

@@ -15,11 +15,11 @@ CREATIVE_COMMONS = (
 )  # fmt: skip
 LICENCES = (
     OWN, "mit", *CREATIVE_COMMONS, "afl-3.0", "agpl-3.0", "artistic-2.0", "bigscience-openrail-m", "bsd",
-    "bsd-2-clause", "bsd-3-clause", "c-uda", "cdla-permissive-1.0", "cdla-permissive-2.0",
-    "bsd-3-clause-clear", "bsl-1.0", "cdla-sharing-1.0", "creativeml-openrail-m",
-    "ecl-2.0", "epl-1.0", "epl-2.0", "etalab-2.0", "eupl-1.1", "eupl-1.2",
-    "gpl", "gpl-2.0", "gpl-3.0", "isc", "lgpl", "lgpl-2.1", "lgpl-3.0", "mpl-2.0", "ms-pl", "ncsa", "odbl", "odc-by",
-    "openrail", "openrail++", "osl-3.0", "pddl", "postgresql", "unlicense", "wtfpl", "zlib", "unknown", "other",
+    "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0", "c-uda", "cdla-permissive-1.0",
+    "cdla-permissive-2.0", "cdla-sharing-1.0", "creativeml-openrail-m", "ecl-2.0", "epl-1.0", "epl-2.0", "etalab-2.0",
+    "eupl-1.1", "eupl-1.2", "gpl", "gpl-2.0", "gpl-3.0", "isc", "lgpl", "lgpl-2.1", "lgpl-3.0", "mpl-2.0", "ms-pl",
+    "ncsa", "odbl", "odc-by", "openrail", "openrail++", "osl-3.0", "pddl", "postgresql", "unlicense", "wtfpl", "zlib",
+    "unknown", "other",
 )  # fmt: skip
 
 
