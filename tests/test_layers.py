@@ -24,6 +24,7 @@ ORDER = [
     "lineage",
     "pipeline",
     "ship track",
+    "export_c",
     "judging compare",
     "report",
     "api",

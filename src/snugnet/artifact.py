@@ -35,7 +35,7 @@ from snugnet.models.spec import ModelSpec
 FORMAT, QUANTIZED = 1, 2  # the second since files may hold other numbers than float32
 DTYPES = {"F32": torch.float32, "I32": torch.int32, "F16": torch.float16, "I8": torch.int8, "U8": torch.uint8}
 _COUNTER = "num_batches_tracked"
-_KEY = "snugnet"  # one entry only: safetensors keeps several in no fixed order
+KEY = "snugnet"  # one entry only: safetensors keeps several in no fixed order
 
 
 class Card(Frozen):
@@ -77,6 +77,7 @@ class Shipped:
     size_bytes: int
     card: Card
     model: nn.Module
+    quantized: Quantized | None = None  # the integers that the model was made of, where the file holds them
 
     @cached_property
     def params(self) -> int:
@@ -93,10 +94,10 @@ def encode(card: Card, model: nn.Module | Quantized) -> bytes:
     """The file's bytes: a function of card and weights alone. A net comes quantised as its card says, but for float16,
     which is made here."""
     if isinstance(model, Quantized):
-        return save(pack(model), {_KEY: card.text()})
+        return save(pack(model), {KEY: card.text()})
     kind = torch.float16 if card.quantization else torch.float32
     tensors = {name: value.detach().cpu().to(kind).contiguous() for name, value in shipped_tensors(model).items()}
-    return save(tensors, {_KEY: card.text()})
+    return save(tensors, {KEY: card.text()})
 
 
 def layout(card: Card) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
@@ -111,7 +112,7 @@ def layout(card: Card) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
 
 def predict_bytes(card: Card) -> int:
     """The exact size of the file, before there are any weights, and without memory for them."""
-    header: dict[str, Any] = {"__metadata__": {_KEY: card.text()}}
+    header: dict[str, Any] = {"__metadata__": {KEY: card.text()}}
     end = 0
     names = {kind: name for name, kind in DTYPES.items()}
     order = list(names)  # of a safetensors file: by type, then by name
@@ -133,31 +134,38 @@ def read(path: Path) -> Shipped:
         raise ArtifactError(f"{path}: no such file; a finished run has its net in model.safetensors")
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
+            text = (file.metadata() or {}).get(KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{path}: not a readable safetensors file ({error}); copy or train it again") from error
     if text is None:
         raise ArtifactError(f"{path}: holds weights but no snugnet card; give a file that `snug train` wrote")
-    card = _card(path, text)
+    card = parse_card(path, text)
     try:
         expected = layout(card)
     except RecipeError as error:  # of a user's own block
         raise ArtifactError(f"{path}: {error}") from error
     _check_tensors(path, expected, tensors)
-    return Shipped(path, path.stat().st_size, card, _built(card, tensors).eval().requires_grad_(False))
+    whole = _integers(card, tensors)
+    model = integer.module(whole) if whole else _floats(card, tensors)
+    return Shipped(path, path.stat().st_size, card, model.eval().requires_grad_(False), whole)
 
 
-def _built(card: Card, tensors: dict[str, Tensor]) -> nn.Module:
-    if card.quantization and card.quantization.weights != "float16":
-        return integer.module(packing.unpack(structure(card.model), card.quantization, tensors))
+def _integers(card: Card, tensors: dict[str, Tensor]) -> Quantized | None:
+    if card.quantization is None or card.quantization.weights == "float16":
+        return None
+    return packing.unpack(structure(card.model), card.quantization, tensors)
+
+
+def _floats(card: Card, tensors: dict[str, Tensor]) -> nn.Module:
     model = build_meta(card.model).to_empty(device="cpu")
     counters = {name: torch.tensor(0) for name in model.state_dict() if name.endswith(_COUNTER)}
     model.load_state_dict({name: value.float() for name, value in tensors.items()} | counters)
     return model
 
 
-def _card(path: Path, text: str) -> Card:
+def parse_card(path: Path, text: str) -> Card:
+    """The inverse of `Card.text`. Raises ArtifactError."""
     try:
         body = json.loads(text)
         if body.pop("format") != (QUANTIZED if "quantization" in body else FORMAT):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import snugnet
-from snugnet.cli import comparing, data, designing, explaining, judging, machine, shipping, training
+from snugnet.cli import comparing, data, designing, explaining, exporting_c, judging, machine, shipping, training
 from snugnet.cli.console import errors, escape
 from snugnet.errors import SnugError, StorageError, UsageError
 from snugnet.launch import place
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (machine, designing, training, judging, comparing, explaining, shipping, data):
+for module in (machine, designing, training, judging, comparing, explaining, shipping, exporting_c, data):
     module.register(app)
 
 

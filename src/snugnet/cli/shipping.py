@@ -32,6 +32,7 @@ def bench(
     windows: Annotated[int, typer.Option(help="Windows; the median of their medians counts.")] = 5,
     window_s: Annotated[float, typer.Option(help="Seconds that a window lasts at least.")] = 10.0,
     device: Device = "cpu",
+    backend: Annotated[str, typer.Option(help="What runs the net: torch, or c: int8, compiled here.")] = "torch",
     record: Annotated[
         bool,
         typer.Option(
@@ -50,8 +51,6 @@ def bench(
     Example: snug bench runs/a-001 runs/b-001 --windows 3 --window-s 2
     """
     from snugnet import runs
-    from snugnet.device import find_device
-    from snugnet.ship.bench import torch_net
 
     protocol = _protocol(batch=batch, threads=threads, windows=windows, window_s=window_s)
     members = [path for each in paths for path in runs.members(each)]
@@ -59,8 +58,12 @@ def bench(
         raise UsageError(f"{paths[0]}: none of its seeds has begun; `snug resume {paths[0]}` trains them")
     if record:
         _check_recordable(members, protocol)
-    where = find_device(device)
-    nets = [torch_net(path, protocol, where) for path in members]
+    nets = _opened(members, protocol, backend, device)
+    for net in nets:
+        if record and net.is_rounded:
+            raise UsageError(
+                f"{net.path}: --record needs the net of the file, and it would be {net.what}; quantise it first"
+            )
     found = _timed(nets, protocol, record=record)
     for latency in found:
         if latency.is_disturbed:
@@ -101,6 +104,23 @@ def _check_recordable(paths: list[Path], protocol: Protocol) -> None:
             raise UsageError(f"{path}: --record needs a run directory, and this is a file; give the run it came from")
 
 
+def _opened(paths: list[Path], protocol: Protocol, backends: str, device: str) -> list[Net]:
+    """Every net in every backend of a list like "torch,c"."""
+    from snugnet.device import find_device
+    from snugnet.export_c.timing import c_net
+    from snugnet.ship.bench import torch_net
+
+    where = find_device(device)
+    known = {"torch": lambda path: torch_net(path, protocol, where), "c": lambda path: c_net(path, protocol)}
+    wanted = list(dict.fromkeys(backends.split(",")))
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"--backend {backends}: unknown backend {name!r}; give {', '.join(known)}, or several")
+    if "c" in wanted and where.type != "cpu":
+        raise UsageError(f"--device {device}: C runs on the CPU; give --device cpu, or --backend torch")
+    return [known[name](path) for path in paths for name in wanted]
+
+
 def _timed(nets: list[Net], protocol: Protocol, *, record: bool) -> list[Latency]:
     """One net after the other; each is recorded as soon as it is timed."""
     from snugnet.ship.bench import keep, measure, planned_s, record_in
@@ -124,8 +144,11 @@ def _timed(nets: list[Net], protocol: Protocol, *, record: bool) -> list[Latency
 
 
 def _print_latencies(found: list[Latency]) -> None:
+    several = len({each.net.backend for each in found}) > 1
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("", overflow="fold")
+    if several:
+        table.add_column("backend", no_wrap=True)
     for column in ("p50, ms", "p90", "p99", "images/s", "bytes", "params", "test"):
         table.add_column(column, justify="right", no_wrap=True)
     for each in found:
@@ -133,10 +156,12 @@ def _print_latencies(found: list[Latency]) -> None:
         test = "–" if net.test is None else units.show_percent(net.test)
         times = [f"{value:.3f}" for value in (each.p50_ms, each.p90_ms, each.p99_ms)]
         sizes = (units.show_bytes(net.size_bytes), units.show_count(net.params))
-        table.add_row(escape(net.path), *times, f"{each.images_per_second:,.0f}", *sizes, test)
+        names = [escape(net.path), *([net.backend] if several else [])]
+        table.add_row(*names, *times, f"{each.images_per_second:,.0f}", *sizes, test)
     out.print(table)
-    for line in _words(found):
-        out.print(line, soft_wrap=True, markup=False)
+    for backend in dict.fromkeys(each.net.backend for each in found):
+        for line in _words([each for each in found if each.net.backend == backend]):
+            out.print(line, soft_wrap=True, markup=False)
 
 
 def _words(found: list[Latency]) -> list[str]:
@@ -144,9 +169,10 @@ def _words(found: list[Latency]) -> list[str]:
     first = found[0]
     ways = {each.way: [str(other.net.path) for other in found if other.way == each.way] for each in found}
     which = ", ".join(f"{way} ({', '.join(paths)})" if len(ways) > 1 else way for way, paths in ways.items())
+    chosen = "memory layout, the faster of two in the warm-up" if len(first.ways_ms) > 1 else "memory layout"
     return [
         f"{first.words} after {first.protocol.warmup_s:g} s of warm-up; p90 and p99 of all single inferences",
-        *(f"{what}, {first.net.how}" for what in dict.fromkeys(each.net.what for each in found)),
-        f"memory layout, the faster of two in the warm-up: {which}",
-        "the batch lies ready: reading, decoding and normalising images is not timed",
+        *dict.fromkeys(f"{each.net.what}, {each.net.how}" for each in found),
+        f"{chosen}: {which}",
+        first.net.ready,
     ]

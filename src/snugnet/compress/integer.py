@@ -32,7 +32,6 @@ class Integer(nn.Module):
 
     def __init__(self, net: Quantized) -> None:
         super().__init__()
-        self.net = net
         self.graph, self.ranges = net.graph, {node.name: net.range_of(node.name) for node in net.graph.nodes[:-1]}
         for node in net.graph.nodes:
             for part, value in _constants(net, node).items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -46,7 +47,8 @@ def compiler() -> str:
     wanted = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), "cc")
     if shutil.which(wanted) is None:
         raise MissingExtra(
-            f"a C compiler is needed to run C, and there is no {wanted}; install one (apt install gcc), or set CC to its name"
+            f"a C compiler is needed to run C, and there is no {wanted}; "
+            "install one (apt install gcc), or set CC to its name"
         )
     return wanted
 
@@ -58,11 +60,17 @@ def version(name: str) -> str:
     return said.splitlines()[0] if said else name
 
 
+def number(name: str) -> str:
+    """ "12.2.0" """
+    found = re.search(r"\d+(\.\d+)+", version(name))
+    return found[0] if found else ""
+
+
 def compiled(flags: Sequence[str] = FLAGS) -> Path:
     """The compiled runtime, known by its source, compiler, flags and machine. Raises MissingExtra, StorageError."""
     name = compiler()
     sources = sorted(RUNTIME.glob("snug*.[ch]"))
-    digest = hashlib.sha256(repr((version(name), flags, _target(name))).encode())
+    digest = hashlib.sha256(repr((version(name), flags, target(name))).encode())
     for source in sources:
         digest.update(source.read_bytes())
     path = cache_folder() / "c" / f"{digest.hexdigest()[:24]}.so"
@@ -84,7 +92,7 @@ def compiled(flags: Sequence[str] = FLAGS) -> Path:
 
 
 @lru_cache
-def _target(name: str) -> str:
+def target(name: str) -> str:
     """What `-march=native` means here: a cache may be shared by machines."""
     said = subprocess.run([name, "-march=native", "-Q", "--help=target"], capture_output=True, text=True, check=False)
     return said.stdout
@@ -96,22 +104,31 @@ class Native:
 
     def __init__(self, program: Program, *, fast: bool = True, path: Path | None = None) -> None:
         library = ctypes.CDLL(str(path or compiled()))
-        library.snug_fast_bytes.restype = ctypes.c_size_t
         self.shape = (program.side, program.side, program.channels)
         self._held: list[Array] = []
         self._ops = (_Op * len(program.operations))(*map(self._op, program.operations))
-        shape = (program.side, program.side, program.channels, program.classes, program.input)
+        shape = (*self.shape, program.classes, program.input)
         constants = (self._address(program.pixels), self._address(program.steps))
         self._net = _Net(self._ops, len(self._ops), *shape, *constants)
-        memory = library.snug_fast_bytes(ctypes.byref(self._net)) if fast else 0
-        if memory:
-            library.snug_fast_prepare(ctypes.byref(self._net), self._ops, ctypes.c_void_p(self._zeros(memory, np.uint8)))
-        self.is_fast = bool(memory)
-        self._arena = ctypes.c_void_p(self._zeros(program.plan.size_bytes + SLACK, np.uint8))
+        self.is_fast = fast and self._prepare(library)
         self._sums, self._logits = np.zeros(program.classes, np.int64), np.zeros(program.classes, np.float32)
-        self._run = library.snug_fast_run if memory else library.snug_run
+        self._run = library.snug_fast_run if self.is_fast else library.snug_run
         self._to_logits = library.snug_logits
-        self._answers = tuple(ctypes.c_void_p(each.ctypes.data) for each in (self._sums, self._logits))
+        self._run.argtypes, self._to_logits.argtypes = [ctypes.c_void_p] * 4, [ctypes.c_void_p] * 3
+        arena = self._zeros(program.plan.size_bytes + SLACK)
+        sums = self._sums.ctypes.data
+        self._places = (
+            (ctypes.addressof(self._net), arena, sums),
+            (ctypes.addressof(self._net), sums, self._logits.ctypes.data),
+        )
+
+    def _prepare(self, library: ctypes.CDLL) -> bool:
+        """Whether something is faster than the portable program."""
+        library.snug_fast_bytes.restype = ctypes.c_size_t
+        size = library.snug_fast_bytes(ctypes.byref(self._net))
+        if size:
+            library.snug_fast_prepare(ctypes.byref(self._net), self._ops, ctypes.c_void_p(self._zeros(size)))
+        return bool(size)
 
     def _op(self, operation: Operation) -> _Op:
         kind = KINDS.index(operation.kind)
@@ -124,14 +141,16 @@ class Native:
         self._held.append(np.ascontiguousarray(array))
         return int(self._held[-1].ctypes.data)
 
-    def _zeros(self, size: int, kind: type[np.generic]) -> int:
-        """The address of so many, at a multiple of 64."""
-        return -(-self._address(np.zeros(size + 64, kind)) // 64) * 64
+    def _zeros(self, size: int) -> int:
+        """The address of so many bytes, at a multiple of 64."""
+        return -(-self._address(np.zeros(size + 64, np.uint8)) // 64) * 64
 
-    def run(self, image: Array) -> None:
-        """Leaves what `sums` and `logits` give."""
-        self._run(ctypes.byref(self._net), self._arena, ctypes.c_void_p(image.ctypes.data), self._answers[0])
-        self._to_logits(ctypes.byref(self._net), *self._answers)
+    def run(self, image: int) -> Array:
+        """The logits of the image at an address; the next run writes over them."""
+        net, arena, sums = self._places[0]
+        self._run(net, arena, image, sums)
+        self._to_logits(*self._places[1])
+        return self._logits
 
     def __call__(self, images: Array) -> tuple[Array, Array]:
         """Sums int64 and logits float32 (N, classes) of uint8 images (N, H, W, C)."""
@@ -139,6 +158,6 @@ class Native:
         assert images.shape[1:] == self.shape
         found = []
         for image in np.ascontiguousarray(images):
-            self.run(image)
-            found.append((self._sums.copy(), self._logits.copy()))
+            logits = self.run(image.ctypes.data).copy()
+            found.append((self._sums.copy(), logits))
         return np.stack([sums for sums, _ in found]), np.stack([logits for _, logits in found])

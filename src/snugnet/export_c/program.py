@@ -60,6 +60,10 @@ class Program:
     plan: Plan
 
     @property
+    def image_bytes(self) -> int:
+        return self.channels * self.side**2
+
+    @property
     def data_bytes(self) -> int:
         """Weights and constants, without what describes the operations."""
         each = [array.nbytes for operation in self.operations for array in operation.arrays.values()]
@@ -155,7 +159,9 @@ def _second(net: Quantized, node: Node, where: Plan, first: dict[str, int]) -> d
     if node.kind == "mul" and prod(one.shape) < prod(two.shape):
         one, two = two, one
     channels = two.shape[0]
-    if one.shape != node.shape or two.shape not in ((node.shape,) if node.kind == "add" else (node.shape, (channels, 1, 1))):
+    if one.shape != node.shape or two.shape not in (
+        (node.shape,) if node.kind == "add" else (node.shape, (channels, 1, 1))
+    ):
         raise UsageError(f"{node.name}: as C it must join maps of one shape; got {one.shape} and {two.shape}")
     height, width = first["out_height"], first["out_width"]
     return {
@@ -190,7 +196,8 @@ def _layer(net: Quantized, node: Node, where: Plan) -> Operation:
         return Operation("depthwise", node.name, numbers, own | scaling)
     if weights[0].size > LONGEST:
         raise UsageError(
-            f"{node.name}: as C a layer may add up {LONGEST:,} products at most, for sums to fit int32; got {weights[0].size:,}"
+            f"{node.name}: as C a layer may add up {LONGEST:,} products at most, for sums to fit int32; "
+            f"got {weights[0].size:,}"
         )
     sums = _begun(weights, biases, numbers["zero_in"])
     return Operation("logits" if is_last else "conv", node.name, numbers, {"weights": weights} | sums | scaling)
@@ -215,4 +222,3 @@ def _laid_out(net: Quantized, node: Node) -> Array:
         shape = _map(net.graph.node(before.inputs[0]).shape)
         return np.ascontiguousarray(weights.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(len(weights), -1))
     return weights
-

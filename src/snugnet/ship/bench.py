@@ -1,6 +1,6 @@
 """How long a net takes on this machine, by a stated protocol; docs/bench.md says it all.
 
-A backend turns a file into a `Net`; everything after that is the same for each. torch is the only one.
+A backend turns a file into a `Net`; everything after that is the same for each. torch is here, C in export_c.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from snugnet.units import show_bytes
 
 LAYOUTS = {"channels-first": torch.contiguous_format, "channels-last": torch.channels_last}
 READ_BACK, UNTRAINED = "the shipped file as read back", "untrained weights"
+ROUNDED = "rounded to int8 for this timing alone"  # behind one of these, of a net that its file keeps in floats
 DISTURBED = 1.25  # p90 over the fastest window: beyond this other work ran beside; quiet, it is about 1.1
 
 Positive = Annotated[float, Field(gt=0)]
@@ -57,7 +58,7 @@ class Net:
     """What is ready to be timed. Of its ways the fastest counts."""
 
     path: Path  # as the user gave it: a run, a file or a recipe
-    what: str  # READ_BACK or UNTRAINED
+    what: str  # READ_BACK or UNTRAINED, and ROUNDED where it is
     backend: str
     version: str
     how: str  # in words
@@ -67,6 +68,12 @@ class Net:
     params: int
     test: float | None  # accuracy of this very file, where a run says it
     ways: tuple[Way, ...]
+    ready: str = "the batch lies ready: reading, decoding and normalising images is not timed"
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether another net was timed than the one of the file."""
+        return self.what.endswith(ROUNDED)
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ class Latency:
     @property
     def text(self) -> str:
         """What stands beside the number in the ledger."""
-        weights = f", {UNTRAINED}" if self.net.what == UNTRAINED else ""
+        weights = "" if self.net.what == READ_BACK else f", {self.net.what}"
         return self.words + weights + (", other work beside it" if self.is_disturbed else "")
 
     def plain(self) -> dict[str, Any]:
@@ -283,5 +290,5 @@ def recorded(ledger: Path, path: Path) -> dict[str, Any]:
 def keep(latency: Latency) -> None:
     """Leaves the timing of one image in its run, where `snug compare` finds it; a file has no place for it, and larger
     batches are another measure. Raises StorageError."""
-    if latency.net.path.is_dir() and latency.protocol.batch == 1:
+    if latency.net.path.is_dir() and latency.protocol.batch == 1 and not latency.net.is_rounded:
         runs.save_timing(latency.net.path, {name: value for name, value in latency.plain().items() if name != "path"})

@@ -5,7 +5,6 @@
  */
 #include "net.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 int main(void) {
@@ -19,7 +18,7 @@ int main(void) {
         for (i = 1; i < SNUG_CLASSES; i++)
             if (logits[i] > logits[best]) best = i;
         printf("%d", best);
-        for (i = 0; i < SNUG_CLASSES; i++) printf(" %" PRId64, sums[i]);
+        for (i = 0; i < SNUG_CLASSES; i++) printf(" %lld", (long long)sums[i]);
         for (i = 0; i < SNUG_CLASSES; i++) printf(" %.9g", (double)logits[i]);
         printf("\n");
     }

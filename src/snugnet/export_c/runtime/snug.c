@@ -217,10 +217,13 @@ void snug_run_op(const snug_op *op, int8_t *arena, int64_t *sums) {
 }
 
 void snug_read_image(const snug_net *net, int8_t *arena, const uint8_t *image) {
+    const int32_t count = net->height * net->width * net->channels;
     int8_t *out = arena + net->input;
-    int32_t place, channel;
-    for (place = 0; place < net->height * net->width; place++)
-        for (channel = 0; channel < net->channels; channel++) *out++ = net->pixels[channel * 256 + *image++];
+    int32_t channel, i;
+    for (channel = 0; channel < net->channels; channel++) {
+        const int8_t *pixels = net->pixels + channel * 256;
+        for (i = channel; i < count; i += net->channels) out[i] = pixels[image[i]];
+    }
 }
 
 void snug_run(const snug_net *net, int8_t *arena, const uint8_t *image, int64_t *sums) {

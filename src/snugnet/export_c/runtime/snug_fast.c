@@ -19,8 +19,9 @@
 #define WIDEST 11   /* kernel */
 #define LONGEST 66000 /* products of 9 and 8 bits whose sum fits int32 */
 #define MOST 1024   /* channels that Winograd's form takes */
-#define TILES 64    /* of 2x2 places that are transformed at once */
-#define LEAST 16    /* tiles of a map from which on it pays: weights take 16 products then, and not 9 */
+#define TILES 32    /* of 2x2 places that are transformed at once */
+#define NARROW 8    /* channels from which on it pays, */
+#define FEW 16      /* and tiles of a map: there are 16 weights then for 9 */
 #define EDGE 32     /* int16 behind a buffer that whole vectors may touch */
 
 typedef struct {
@@ -49,7 +50,7 @@ static packed shape_of(const snug_op *op) {
     memset(&p, 0, sizeof p);
     const int32_t down = (op->out_height + 1) / 2, across = (op->out_width + 1) / 2;
     p.is_winograd = op->kernel == 3 && op->stride == 1 && op->padding == 1 && op->in_channels <= MOST &&
-                    op->in_channels >= 8 && down * across >= LEAST;
+                    op->in_channels >= NARROW && down * across >= FEW;
     p.channels = (op->in_channels + 1) / 2 * 2;
     p.columns = (op->out_channels + 7) / 8 * 8;
     p.height = p.is_winograd ? 2 * down + 2 : (op->out_height - 1) * op->stride + op->kernel;
@@ -193,30 +194,47 @@ static void widen(const snug_op *op, const packed *p, const int8_t *in) {
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* Two neighbours, for all columns. Not left to the compiler, which would load those of all rows first and have no
+ * register left for sums. */
+INLINE __m256i pair_of(const int16_t *x) {
+    __m256i both;
+    __asm__ volatile("vpbroadcastd %1, %0" : "=x"(both) : "m"(*(const int16_t(*)[2])x));
+    return both;
+}
+
+#define ROW(r)                                                             \
+    if (r < rows) {                                                        \
+        const __m256i both = pair_of(x##r + i);                            \
+        a##r = _mm256_add_epi32(a##r, _mm256_madd_epi16(both, w));         \
+        if (vectors == 2) {                                                \
+            b##r = _mm256_add_epi32(b##r, _mm256_madd_epi16(both, w2));    \
+            __asm__ volatile("" : "+x"(a##r), "+x"(b##r));                 \
+        }                                                                  \
+    }
+
+#define STORE(r)                                                           \
+    if (r < rows) {                                                        \
+        _mm256_store_si256((__m256i *)(out + r * COLUMNS), a##r);          \
+        if (vectors == 2) _mm256_store_si256((__m256i *)(out + r * COLUMNS) + 1, b##r); \
+    }
+
 /* rows x 8 * vectors sums of products. Row r reads `segments` runs of `pairs` pairs from x[r] on, `step` apart. */
 INLINE void tile_of(const int rows, const int vectors, const int16_t *const *x, int32_t segments, int32_t pairs,
                     ptrdiff_t step, const int16_t *weights, int32_t *out) {
-    __m256i sums[ROWS][2];
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) sums[r][v] = _mm256_setzero_si256();
+    const int16_t *const x0 = x[0], *const x1 = x[rows > 1 ? 1 : 0], *const x2 = x[rows > 2 ? 2 : 0];
+    const int16_t *const x3 = x[rows > 3 ? 3 : 0], *const x4 = x[rows > 4 ? 4 : 0], *const x5 = x[rows > 5 ? 5 : 0];
+    __m256i a0, a1, a2, a3, a4, a5, b0, b1, b2, b3, b4, b5;
+    a0 = a1 = a2 = a3 = a4 = a5 = b0 = b1 = b2 = b3 = b4 = b5 = _mm256_setzero_si256();
     for (int32_t segment = 0; segment < segments; segment++) {
         const ptrdiff_t first = segment * step;
         for (ptrdiff_t i = first; i < first + 2 * pairs; i += 2) {
-            __m256i w[2];
-            for (int v = 0; v < vectors; v++) w[v] = _mm256_load_si256((const __m256i *)weights + v);
+            const __m256i w = _mm256_load_si256((const __m256i *)weights);
+            const __m256i w2 = vectors == 2 ? _mm256_load_si256((const __m256i *)weights + 1) : w;
             weights += 16 * vectors;
-#pragma GCC unroll 6
-            for (int r = 0; r < rows; r++) {
-                int32_t pair;
-                memcpy(&pair, x[r] + i, 4);
-                const __m256i both = _mm256_set1_epi32(pair);
-                for (int v = 0; v < vectors; v++)
-                    sums[r][v] = _mm256_add_epi32(sums[r][v], _mm256_madd_epi16(both, w[v]));
-            }
+            ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5)
         }
     }
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) _mm256_store_si256((__m256i *)(out + r * COLUMNS) + v, sums[r][v]);
+    STORE(0) STORE(1) STORE(2) STORE(3) STORE(4) STORE(5)
 }
 
 static void tile(int32_t rows, int32_t vectors, const int16_t *const *x, int32_t segments, int32_t pairs,
@@ -260,6 +278,25 @@ INLINE void put(int8_t *out, __m128i values, int32_t count) {
         values = _mm_blendv_epi8(_mm_loadl_epi64((const __m128i *)out), values, is_ours);
     }
     _mm_storel_epi64((__m128i *)out, values);
+}
+
+/* As that of snug.c: no place is read again once its own has been written. */
+static void max_pool(const snug_op *op, int8_t *arena) {
+    const int32_t channels = op->in_channels;
+    int8_t *out = arena + op->out;
+    for (int32_t y = 0; y < op->out_height; y++) {
+        for (int32_t x = 0; x < op->out_width; x++, out += channels) {
+            const int32_t top = y * op->stride - op->padding, left = x * op->stride - op->padding;
+            for (int32_t first = 0; first < channels; first += 8) {
+                __m128i most = _mm_set1_epi8(-128);
+                for (int32_t v = top < 0 ? 0 : top; v < least(top + op->kernel, op->in_height); v++)
+                    for (int32_t u = left < 0 ? 0 : left; u < least(left + op->kernel, op->in_width); u++)
+                        most = _mm_max_epi8(most, _mm_loadl_epi64((const __m128i *)(arena + op->in +
+                                                  ((size_t)v * op->in_width + u) * channels + first)));
+                put(out + first, most, channels - first);
+            }
+        }
+    }
 }
 
 static void direct(const snug_op *op, int8_t *arena) {
@@ -373,7 +410,8 @@ void snug_fast_run(const snug_net *net, int8_t *arena, const uint8_t *image, int
     snug_read_image(net, arena, image);
     for (int32_t i = 0; i < net->count; i++) {
         const snug_op *op = net->ops + i;
-        if (!op->packed) snug_run_op(op, arena, sums);
+        if (op->kind == SNUG_MAX_POOL) max_pool(op, arena);
+        else if (!op->packed) snug_run_op(op, arena, sums);
         else if (((const packed *)op->packed)->is_winograd) winograd(op, arena);
         else direct(op, arena);
     }
