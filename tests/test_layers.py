@@ -28,7 +28,7 @@ ORDER = [
     "pipeline",
     "track",
     "judging compare",
-    "ship",
+    "ship export_c",
     "report",
     "hub",
     "api",

@@ -14,7 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from snugnet import artifact, units
 from snugnet.artifact import Card
+from snugnet.compress import memory_plan
 from snugnet.compress.config import Quantization
+from snugnet.compress.graph import structure
 from snugnet.config import Frozen
 from snugnet.errors import OverBudget, RecipeError
 from snugnet.models.resnet import ResNet, build_meta
@@ -22,7 +24,7 @@ from snugnet.models.spec import ModelSpec
 from snugnet.problems import nearest
 
 COUNTED = (nn.Conv2d, nn.Linear)
-MEASURES = ("params", "macs", "bytes", "size_mb", "peak_activation_bytes")
+MEASURES = ("params", "macs", "bytes", "size_mb", "peak_activation_bytes", "ram_bytes")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Cost:
     bytes_fp32: int  # were it kept in float32
     bytes_int8: int | None  # in int8; None where a user's own block cannot be folded
     peak_activation_bytes: int
+    ram_bytes: int | None  # the arena of the net as C; None where a user's own block cannot be folded
     layers: tuple[Layer, ...]
 
     def plain(self) -> dict[str, Any]:
@@ -81,6 +84,7 @@ class Budget(Frozen):
     bytes: Size | None = None
     size_mb: Annotated[float, Field(gt=0)] | None = None
     peak_activation_bytes: Size | None = None
+    ram_bytes: Size | None = None
     floor: Annotated[dict[str, float], AfterValidator(_name_measures)] | None = None
 
     def limits(self) -> dict[str, float]:
@@ -104,6 +108,7 @@ def price(card: Card) -> Cost:
         bytes_fp32=artifact.predict_bytes(card.model_copy(update={"quantization": None})),
         bytes_int8=_bytes_int8(card),
         peak_activation_bytes=peak,
+        ram_bytes=_ram_bytes(card),
         layers=tuple(layers),
     )
 
@@ -114,6 +119,8 @@ def measure(card: Card, name: str) -> float:
         return count_params(build_meta(card.model))
     if name == "bytes":
         return artifact.predict_bytes(card)
+    if name == "ram_bytes":
+        return _arena(card)
     if name == "size_mb":
         return _size_mb(build_meta(card.model))
     layers, peak = _trace(build_meta(card.model).eval(), card.model)
@@ -129,6 +136,17 @@ def _size_mb(model: nn.Module) -> float:
 def _bytes_int8(card: Card) -> int | None:
     try:
         return artifact.predict_bytes(card.model_copy(update={"quantization": Quantization()}))
+    except RecipeError:
+        return None
+
+
+def _arena(card: Card) -> int:
+    return memory_plan.plan(structure(card.model)).size_bytes
+
+
+def _ram_bytes(card: Card) -> int | None:
+    try:
+        return _arena(card)
     except RecipeError:
         return None
 
@@ -194,10 +212,22 @@ def _trace(model: ResNet, spec: ModelSpec) -> tuple[list[Layer], int]:
 
 
 def excess(cost: Cost, budget: Budget) -> dict[str, float]:
-    """How far each measure is outside: positive above its limit, negative below its floor; empty when all fit."""
-    over = {name: getattr(cost, name) - limit for name, limit in budget.limits().items()}
-    under = {name: getattr(cost, name) - low for name, low in (budget.floor or {}).items()}
+    """How far each measure is outside: positive above its limit, negative below its floor; empty when all fit.
+
+    Raises RecipeError for a limit of what is not known of the design."""
+    over = {name: _used(cost, name) - limit for name, limit in budget.limits().items()}
+    under = {name: _used(cost, name) - low for name, low in (budget.floor or {}).items()}
     return {name: d for name, d in over.items() if d > 0} | {name: d for name, d in under.items() if d < 0}
+
+
+def _used(cost: Cost, name: str) -> float:
+    used: float | None = getattr(cost, name)
+    if used is None:
+        raise RecipeError(
+            f"budget: {name}: it is known of nets that compressing can fold, and this one has a block that it does not "
+            "know; leave the limit out, or write the block with the modules of torch.nn"
+        )
+    return used
 
 
 def show(name: str, value: float) -> str:

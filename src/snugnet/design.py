@@ -16,6 +16,7 @@ from snugnet.recipe import Experiment
 
 STEP = 0.001  # of the width multiplier
 _WIDEST = 16.0
+SHORT = {"peak_activation": "peak_activation_bytes", "ram": "ram_bytes"}
 
 
 def parse_budget(text: str, price_of: Callable[[str], Cost]) -> Budget:
@@ -24,7 +25,7 @@ def parse_budget(text: str, price_of: Callable[[str], Cost]) -> Budget:
     floor: dict[str, float] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = item.partition("=")
-        name = {"peak_activation": "peak_activation_bytes"}.get(name.strip(), name.strip())
+        name = SHORT.get(name.strip(), name.strip())
         if name in limits:
             raise RecipeError(f"--budget {item}: {name} has a limit already; give one for each measure")
         if not equals or name not in budget.MEASURES:

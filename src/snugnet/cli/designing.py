@@ -193,7 +193,8 @@ def _change(cost: Cost, other: str) -> dict[str, Any]:
     from snugnet.recipe import load
 
     _, base = _priced(load(other).experiment)
-    change = {name: getattr(cost, name) / getattr(base, name) - 1 for name in MEASURES}
+    found = {name: (getattr(cost, name), getattr(base, name)) for name in MEASURES}
+    change = {name: here / there - 1 for name, (here, there) in found.items() if None not in (here, there)}
     return {"recipe": other, "change": change}
 
 
@@ -238,13 +239,15 @@ def _print_plan(document: dict[str, Any], held_to: Budget) -> None:
         "bytes_int8": "file, int8 (predicted)",
         "macs": "MACs an image",
         "peak_activation_bytes": "peak activation, batch 1",
+        "ram_bytes": "RAM as C, int8 (predicted)",
     }
     total = Table(show_header=False, box=None)
     for _ in range(3):
         total.add_column(no_wrap=True)
     for key, name in names.items():
         unit = " B" if "bytes" in key else ""
-        total.add_row(name, f"{document[key]:,}{unit}", _share(document, key))
+        shown = "–" if document[key] is None else f"{document[key]:,}{unit}"
+        total.add_row(name, shown, _share(document, key))
     total.add_row("size, tu24's formula", f"{document['size_mb']:.4f} MB", _share(document, "size_mb"))
     if "training_memory_bytes" in document:
         total.add_row("training memory (predicted)", f"{document['training_memory_bytes']:,} B", "")

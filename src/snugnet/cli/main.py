@@ -15,6 +15,7 @@ from snugnet.cli import (
     data,
     designing,
     explaining,
+    exporting_c,
     handing,
     judging,
     machine,
@@ -54,6 +55,7 @@ for module in (
     shipping,
     serving,
     handing,
+    exporting_c,
     data,
 ):
     module.register(app)

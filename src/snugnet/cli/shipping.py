@@ -32,7 +32,7 @@ def bench(
     ],
     backend: Annotated[
         str | None,
-        typer.Option(help="torch, onnxruntime or all; otherwise torch, and onnxruntime for ONNX files."),
+        typer.Option(help="torch, onnxruntime, c or all; otherwise torch, and onnxruntime for ONNX files."),
     ] = None,
     batch: Annotated[int, typer.Option(help="Images in an inference.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the CPU.")] = 1,

@@ -1,4 +1,4 @@
-"""What can run a net: PyTorch, ONNX Runtime. Each makes a `Net` of a run, a file or a recipe, to be timed alike."""
+"""What can run a net: PyTorch, ONNX Runtime, C. Each makes a `Net` of a run, a file or a recipe, to be timed alike."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from snugnet.errors import MissingExtra, UsageError
 from snugnet.export import runtime
 from snugnet.export.emit import INPUT, onnx_bytes
 from snugnet.export.extra import needed
+from snugnet.export_c.timing import c_net
 from snugnet.problems import nearest
 from snugnet.ship.bench import EXPORTED, READ_BACK, UNTRAINED, Net, Protocol, Way, check_memory, opened, torch_net
 from snugnet.ship.cold import OF_RUNTIME, Cold
@@ -65,7 +66,7 @@ def runtime_way(path: Path, data: bytes, shipped: Shipped, protocol: Protocol) -
     return Way("onnx", lambda: session.run(None, given))
 
 
-BACKENDS: Mapping[str, Maker] = {"torch": torch_net, "onnxruntime": runtime_net}
+BACKENDS: Mapping[str, Maker] = {"torch": torch_net, "onnxruntime": runtime_net, "c": c_net}
 ALL = "all"
 
 
@@ -96,7 +97,7 @@ def nets_of(
             continue
         try:
             found.append(BACKENDS[name](path, protocol, where))
-        except MissingExtra as missing:
+        except (MissingExtra, UsageError) as missing:
             if backend != ALL or name == "torch" or path.suffix == runtime.SUFFIX:
                 raise
             warn(f"{name} is left out: {missing}")

@@ -31,6 +31,7 @@ from snugnet.units import show_bytes
 LAYOUTS = {"channels-first": torch.contiguous_format, "channels-last": torch.channels_last}
 READ_BACK, UNTRAINED = "the shipped file as read back", "untrained weights"
 EXPORTED = "exported from the shipped file"
+ROUNDED = "rounded to int8 for the time alone"  # of a net whose accuracy so is not known
 DISTURBED = 1.25  # p90 over the fastest window: beyond this other work ran beside; quiet, it is about 1.1
 
 QUICK = {"windows": 3, "window_s": 1.0, "starts": 1}  # what `--quick` takes in place of the defaults
@@ -62,7 +63,7 @@ class Net:
     """What is ready to be timed. Of its ways the fastest counts."""
 
     path: Path  # as the user gave it: a run, a file or a recipe
-    what: str  # READ_BACK, EXPORTED or UNTRAINED
+    what: str  # READ_BACK, EXPORTED or UNTRAINED, and ROUNDED
     backend: str
     version: str
     how: str  # in words
@@ -270,9 +271,10 @@ def ranks(found: Sequence[Latency]) -> list[float]:
 
 
 def fastest_of_each(found: Sequence[Latency]) -> list[Latency]:
-    """Of several backends of a net, the one that counts for it."""
-    paths = dict.fromkeys(each.net.path for each in found)
-    return [min((each for each in found if each.net.path == path), key=lambda each: each.p50_ms) for path in paths]
+    """Of several backends of a net, the one that counts for it; what was rounded for the time alone does not."""
+    counted = [each for each in found if ROUNDED not in each.net.what]
+    paths = dict.fromkeys(each.net.path for each in counted)
+    return [min((each for each in counted if each.net.path == path), key=lambda each: each.p50_ms) for path in paths]
 
 
 def window(infer: Callable[[], object], least_s: float, clock: Callable[[], float]) -> list[float]:
