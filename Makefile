@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow check bench tables notebook clean
+.PHONY: demo test test-slow test-runtime check bench tables notebook clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -17,6 +17,12 @@ test: .venv/installed          ## unit and recipe tiers, a process a core
 
 test-slow: .venv/installed     ## minutes to hours: kills, long trainings
 	$(BIN)/python -m pytest -m slow
+
+test-runtime:                  ## snugnet-runtime alone, in an environment without torch
+	$(PYTHON) -m venv --clear .venv-runtime
+	.venv-runtime/bin/python -m pip install --quiet --disable-pip-version-check './runtime[serve]' 'onnx>=1.18' 'pytest>=8'
+	! .venv-runtime/bin/python -c 'import torch' 2>/dev/null
+	.venv-runtime/bin/python -m pytest --confcutdir tests/runtime tests/runtime -p no:cacheprovider -o pythonpath=
 
 check: .venv/installed         ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -36,4 +42,4 @@ notebook: .venv/installed      ## docs/notebook.ipynb executed anew, a minute or
 	$(BIN)/python docs/notebook.py
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-runtime .pytest_cache .mypy_cache .ruff_cache

@@ -102,6 +102,7 @@ def _session(path: Path, data: bytes, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = QUIET
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave cores to decoding
     options.enable_mem_pattern = False  # kept for each number of images in a batch: memory that grows
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

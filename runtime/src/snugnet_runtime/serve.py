@@ -152,10 +152,11 @@ def create_app(model: Model, settings: Settings) -> FastAPI:
 def run(model: Model, settings: Settings, host: str, port: int, proxy: str | None = None) -> None:
     """Serves until SIGINT or SIGTERM, answers what is under way, and returns. `proxy`: the address whose word on who
     asks is taken. Raises UsageError for an address that cannot be had."""
+    app = create_app(model, settings)
     model.shares(model.blank(settings.batch))  # the largest batch: its memory is taken now
     listener = _listener(host, port)
     config = uvicorn.Config(
-        create_app(model, settings), log_level="warning", access_log=False, server_header=False, ws="none",
+        app, log_level="warning", access_log=False, server_header=False, ws="none",
         proxy_headers=proxy is not None, forwarded_allow_ips=proxy, limit_concurrency=CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=GRACE_S, lifespan="on",
     )  # fmt: skip
