@@ -1,4 +1,4 @@
-"""The page of the service in a browser. Skipped where Chromium or axe is missing, unless SNUG_BROWSER says that they must be."""
+"""The page of the service in a browser; skipped without Chromium or axe, unless SNUG_BROWSER says that they must be."""
 
 from __future__ import annotations
 
