@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import torch
+from pydantic import Field
 
 from command import snug
 from snugnet.ship import bench
@@ -32,9 +34,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def quick_bench(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timings without a second of warm-up."""
+    """Timings without a second of warm-up, and without fresh processes."""
 
     class Quick(bench.Protocol):
         warmup_s: float = 0.01
+        starts: Annotated[int, Field(ge=0)] = 0
 
     monkeypatch.setattr(bench, "Protocol", Quick)

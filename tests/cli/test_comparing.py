@@ -51,7 +51,7 @@ def test_files_alone_are_judged_on_the_data_that_is_named(run: Path):
 def test_what_was_timed_counts(run: Path):
     fails(snug("compare run --require p50_ms<10s"), 2, "p50_ms is not known: time it first with `snug bench run`")
     timing = snug("bench run --windows 1 --window-s 0.01 --json").json
-    assert json.loads((run / "bench.json").read_text()).keys() == timing.keys() - {"path"}
+    assert json.loads((run / "bench.json").read_text()).keys() == timing.keys() - {"path", "best", "times_best"}
     answer = snug("compare run --require p50_ms<10s --pick --json")
     assert answer.json["groups"][0]["p50_ms"] == timing["p50_ms"]
     assert (answer.json["picked"], answer.json["front"][-1]) == ("snugnet/digits", "p50_ms")
@@ -105,7 +105,11 @@ def test_everything_is_written_where_it_was_asked_for(elsewhere: Path):
         ("run --data digits", 2, "--data digits: is what shipped files are judged on, and none is given: leave it out"),
         ("run --split tset", 2, "--split tset: must be test or val, did you mean 'test'?"),
         ("run --require byts<1", 2, "--require 'byts<1': 'byts' is no measure, did you mean 'bytes'?"),
-        ("run run/recipe.toml", 2, "run/recipe.toml: is neither a run directory nor a shipped file (.safetensors); "),
+        (
+            "run run/recipe.toml",
+            2,
+            "run/recipe.toml: is neither a run directory nor a shipped file (.safetensors, .onnx)",
+        ),
         ("run nowhere.safetensors", 4, "nowhere.safetensors: no run here"),
         ("run run/checkpoint/last.safetensors", 4, "last.safetensors: "),
     ],

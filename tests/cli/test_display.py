@@ -101,14 +101,14 @@ def test_what_is_left_is_estimated_from_what_was_watched(monkeypatch: pytest.Mon
 
 def windows(planned_s: float, files: int = 1) -> None:
     with display.show_windows(files, planned_s) as show:
-        show(Window(Path("runs/[a]"), 1, 5, 0.3124))
+        show(Window(Path("runs/[a]"), "torch", 1, 5, 0.3124))
 
 
 def test_a_plain_line_a_window(capsys: pytest.CaptureFixture[str]):
     windows(104.0, files=2)
     first, second = capsys.readouterr().err.splitlines()
     assert first == "timing 2 files: 1 min 44 s"
-    assert second == "runs/[a]  window 1/5  0.312 ms  1 min 34 s left"
+    assert second == "runs/[a] torch  window 1/5  0.312 ms  1 min 34 s left"
 
 
 def test_a_short_timing_is_silent(capsys: pytest.CaptureFixture[str]):
@@ -120,7 +120,7 @@ def test_a_short_timing_is_silent(capsys: pytest.CaptureFixture[str]):
 
 def test_a_window_is_redrawn_on_a_terminal(terminal: io.StringIO):
     windows(52.0)
-    assert "runs/[a]  window 1/5  0.312 ms  42 s left" in terminal.getvalue()
+    assert "runs/[a] torch  window 1/5  0.312 ms  42 s left" in terminal.getvalue()
     assert terminal.getvalue().count("\x1b[?25h") == 1
 
 

@@ -26,6 +26,8 @@ JUDGING = (
     "serve",
     "card",
     "push",
+    "export",
+    "export-c",
 )
 COMMANDS = sorted(TRAINING + JUDGING)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from snugnet import pipeline, runs
 from snugnet.recipe import load
 from snugnet.report.ledger import read_ledger
 from snugnet.ship import bench
-from snugnet.ship.bench import Latency, Net, measure
 
 pytestmark = pytest.mark.usefixtures("quick_bench")
 QUICK = "--windows 2 --window-s 0.01"
@@ -97,18 +97,59 @@ def test_the_latency_of_a_recipe_stands_beside_its_last_recorded_run(finished: P
     assert (last.p50_ms, last.latency) == (answer.json["p50_ms"], answer.json["latency"])
 
 
-def test_ctrl_c_keeps_what_was_recorded(finished: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch):
-    def interrupted(net: Net, *values: Any) -> Latency:
-        if (elsewhere / "results").exists():
-            raise KeyboardInterrupt
-        return measure(net, *values)
+def test_ctrl_c_keeps_nothing(finished: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*values: Any) -> None:
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, "measure", interrupted)
-    answer = snug(f"bench {finished} {finished} {QUICK} --record --json")
-    words = "Interrupted: bench: stopped with 1 of 2 timed and recorded; give those that are left again\n"
-    fails(answer, 130, words)
-    assert answer.out == ""
-    assert len(read_ledger(elsewhere / "results" / "ledger.jsonl")) == 1
+    answer = snug(f"bench {finished} {QUICK} --record --json")
+    fails(answer, 130, "Interrupted: bench: stopped; nothing is kept or recorded of a timing that has not ended\n")
+    assert (answer.out, (elsewhere / "results").exists()) == ("", False)
+
+
+def test_every_backend_and_the_best(finished: Path, elsewhere: Path):
+    pytest.importorskip("onnxruntime")
+    shutil.copytree(finished, elsewhere / "run")
+    assert snug("export run --images 5 --json").code == 0
+    answer = snug(f"bench run run/model.onnx --backend all {QUICK} --json")
+    assert answer.code == 0, answer.err
+    assert [(each["path"], each["backend"]) for each in answer.json] == [
+        ("run", "torch"), ("run", "onnxruntime"), ("run/model.onnx", "onnxruntime")
+    ]  # fmt: skip
+    assert sorted(each["times_best"] for each in answer.json)[0] == 1
+    assert [each["times_best"] for each in answer.json if each["best"]] == [1]
+    first, second, _ = answer.json
+    assert (first["test"], second["test"]) == (runs.read(finished).summary["test"], None)
+    kept = json.loads((elsewhere / "run" / "bench.json").read_text())
+    assert kept["p50_ms"] == min(first["p50_ms"], second["p50_ms"])
+    shown = snug(f"bench run --backend all {QUICK}").out
+    assert "of the best" in shown
+    assert "run onnxruntime" in shown
+    assert "onnxruntime: exported from the shipped file, fp32, norms folded, fused as it sees fit\n" in shown
+    assert "windows take turns\n" in shown
+
+
+def test_a_recipe_in_every_backend(elsewhere: Path):
+    pytest.importorskip("onnxruntime")
+    answer = snug(f"bench snugnet/digits --backend onnxruntime {QUICK} --starts 2 --json")
+    assert (answer.json["what"], answer.json["cold_start_ms"]) == ("untrained weights", None)
+
+
+def test_quick_and_what_is_given_beside_it(finished: Path):
+    answer = snug(f"bench {finished} --quick --windows 2 --window-s 0.01 --starts 0 --json").json
+    assert (answer["windows"], answer["window_s"], answer["starts"]) == (2, 0.01, 0)
+    assert bench.QUICK == {"windows": 3, "window_s": 1.0, "starts": 1}
+
+
+def test_backends_that_are_not_there(finished: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    words = "MissingExtra: ONNX: needs onnxruntime, not installed here: pip install 'snugnet[export]'"
+    fails(snug(f"bench {finished} --backend onnxruntime {QUICK}"), 6, words)
+    answer = snug(f"bench {finished} --backend all {QUICK} --json")
+    assert answer.json["backend"] == "torch"
+    assert "Note: onnxruntime is left out: ONNX: needs onnxruntime" in answer.err
+    (elsewhere / "net.onnx").write_bytes(b"")
+    fails(snug(f"bench net.onnx {QUICK}"), 6, words)
 
 
 def test_other_work_is_noted(finished: Path, monkeypatch: pytest.MonkeyPatch):
@@ -127,6 +168,8 @@ def test_other_work_is_noted(finished: Path, monkeypatch: pytest.MonkeyPatch):
         ("--window-s 0", 2, "bench: window_s: must be greater than 0; got 0"),
         ("--window-s nan", 2, "bench: window_s: must be"),
         ("--batch 1000000000000000000000", 2, "run: --batch 1000000000000000000000 takes about "),
+        ("--starts -1", 2, "bench: starts: must be greater than or equal to 0; got -1"),
+        ("--backend onnx", 2, "--backend onnx: must be one of torch, onnxruntime, all"),
         ("--device tpu", 2, "--device tpu: unknown device; give auto, cpu, cuda, cuda:1 or mps"),
         ("--batch 2 --record", 2, "bench: --record needs --batch 1, the latency of one image; got 2"),
     ],
@@ -151,6 +194,8 @@ def damage(run: Path) -> None:
         ("run", lambda run: (run / "model.safetensors").unlink(), 4, "run/model.safetensors: no such file"),
         ("run", damage, 4, "run/model.safetensors: not a readable safetensors file ("),
         ("run/metrics.csv", lambda run: None, 4, "run/metrics.csv: not a readable safetensors file ("),
+        ("net.onnx", lambda run: None, 4, "net.onnx: no such file; `snug export RUN` writes one"),
+        ("net.onnx --backend torch", lambda run: None, 2, "net.onnx: --backend torch does not read ONNX files; leave"),
         (
             "run/model.safetensors --record", lambda run: None, 2,
             "run/model.safetensors: --record needs a run directory, and this is a file; give the run it came from",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from itertools import chain, cycle
+from itertools import chain, cycle, groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snugnet import artifact, budget, runs
-from snugnet.errors import OutOfMemory
-from snugnet.ship import bench
+from snugnet.errors import ArtifactError, OutOfMemory
+from snugnet.ship import backends, bench
 from snugnet.ship.bench import Latency, Net, Protocol, Way, Window, measure, quantile, torch_net, window
+from snugnet.ship.cold import Cold, fresh_start
 
 CPU = torch.device("cpu")
 
@@ -46,7 +47,7 @@ def net(*ways: Way, **changes: Any) -> Net:
 
 
 def timed(clock: Clock, *ways: Way, observe: Callable[[Window], None] = lambda window: None, **changes: Any) -> Latency:
-    return measure(net(*ways), Protocol.parse(changes), observe, clock)
+    return measure([net(*ways)], Protocol.parse(changes), observe, clock)[0]
 
 
 def test_a_window_ends_with_the_inference_that_fills_it():
@@ -76,7 +77,55 @@ def test_the_median_is_of_the_windows_medians():
 def test_each_window_is_told():
     clock, seen = Clock(), []
     timed(clock, clock.way("only", [0.5]), observe=seen.append, windows=2)
-    assert seen == [Window(Path("a"), 1, 2, 500.0), Window(Path("a"), 2, 2, 500.0)]
+    assert seen == [Window(Path("a"), "torch", number, 2, 500.0) for number in (1, 2)]
+
+
+def test_nets_take_turns_so_that_a_disturbance_meets_all():
+    clock, seen, order = Clock(), [], []
+
+    def way(name: str, seconds: float) -> Way:
+        def infer() -> None:
+            order.append(name)
+            clock.now += seconds * (10 if 100 < clock.now < 150 else 1)
+
+        return Way(name, infer)
+
+    nets = [net(way(name, seconds), path=Path(name)) for name, seconds in (("a", 1.0), ("b", 2.0))]
+    first, second = measure(nets, Protocol(windows=10), seen.append, clock)
+    assert [(str(each.path), each.number) for each in seen[:4]] == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+    assert "".join(name for name, _ in groupby(order)) == "ab" * 11
+    assert (first.p50_ms, second.p50_ms) == (1000.0, 2000.0)
+    assert max(first.windows_ms) == 10_000.0
+    assert max(second.windows_ms) == 20_000.0
+    assert bench.ranks([first, second]) == [1.0, 2.0]
+
+
+def test_of_several_backends_the_fastest_counts():
+    clock = Clock()
+    slow, fast = (timed(clock, clock.way("", [seconds])) for seconds in (1.0, 0.5))
+    other = dataclasses.replace(slow, net=net(path=Path("b")))
+    assert bench.fastest_of_each([slow, other, fast]) == [fast, other]
+
+
+def test_a_fresh_process_and_its_memory(finished: Path):
+    file, asked = finished / "model.safetensors", 4 << 20
+    script = f"before = imported()\nheld = b'1' * {asked}\nassert open(file, 'rb').read(8)\nanswered(before)"
+    found = fresh_start(Cold(script, file, 1), 1, 2)
+    assert 0 < found.load_ms < found.cold_start_ms
+    assert found.memory_bytes is None or asked < found.memory_bytes < 2 * asked
+    assert found.process_bytes is None or found.process_bytes > asked
+    with pytest.raises(ArtifactError, match=r"a fresh process could not run it \(ValueError: no\); give --starts 0 to"):
+        fresh_start(Cold("raise ValueError('no')", file, 1), 1, 1)
+
+
+def test_a_fresh_process_answers_with_the_file(finished: Path):
+    pytest.importorskip("onnxruntime")
+    protocol = Protocol(starts=1, windows=1, window_s=0.01, warmup_s=0.01)
+    for make in backends.BACKENDS.values():
+        (latency,) = measure([make(finished, protocol, CPU)], protocol, lambda window: None)
+        document = bench.started(latency).plain()
+        assert document["cold_start_ms"] > document["load_ms"] > 0
+        assert dataclasses.replace(latency, protocol=Protocol(starts=0)).plain()["load_ms"] is None
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.01, 1), (0.5, 50), (0.9, 90), (0.901, 91), (0.99, 99), (1, 100)])
@@ -134,7 +183,7 @@ def test_threads_are_those_of_the_protocol_and_given_back():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure(net(Way("", infer)), Protocol(threads=2), lambda window: None, lambda: 0.0)
+        measure([net(Way("", infer))], Protocol(threads=2), lambda window: None, lambda: 0.0)
     assert (set(seen), torch.get_num_threads()) == ({(2, True)}, before)
 
 
