@@ -36,10 +36,12 @@ def test_onnx(run: Path):
     assert found["splits"]["val"]["accuracy"] == summary["val"]
     assert (found["images"], found["run_bytes"]) == (359, summary["bytes"])
     assert min(found["p50_ms"], found["run_p50_ms"]) > 0
-    assert [each.name for each in run.glob("model.*")] and not list(run.glob("*unchecked*"))
+    assert [each.name for each in run.glob("model.*")]
+    assert not list(run.glob("*unchecked*"))
 
 
-def test_in_words(run: Path):
+@pytest.mark.usefixtures("run")
+def test_in_words():
     answer = snug("export run -o there/net.onnx --raw --images 20")
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
@@ -52,7 +54,8 @@ def test_in_words(run: Path):
     assert runtime.opened(Path("there/net.onnx"))[2]
 
 
-def test_an_integer_net_says_how_it_agrees_with_its_floats(finished: Path, elsewhere: Path):
+@pytest.mark.usefixtures("elsewhere")
+def test_an_integer_net_says_how_it_agrees_with_its_floats(finished: Path):
     words = f'--set train.init_from="{finished}" --set quantize.weights=int8 --set train.epochs=1'
     assert (answer := snug(f"train snugnet/digits --run whole {words} --set train.optimizer.lr=0.001")).code == 0, (
         answer.err
@@ -105,7 +108,7 @@ def test_numbers_that_are_none_agree_with_nothing():
     assert (found.agreement, found.max_abs_diff) == (0.75, float("inf"))
 
 
-def test_stored_predictions_are_taken_only_of_this_file(run: Path, monkeypatch: pytest.MonkeyPatch):
+def test_stored_predictions_are_taken_only_of_this_file(run: Path):
     assert snug("export run --json").json["agreement"] == 1
     labels = runs.read(run).predictions("test")[1]
     runs.Run.open(run).save_predictions("test", torch.randn(len(labels), 10), labels)
@@ -125,19 +128,22 @@ def test_stored_predictions_are_taken_only_of_this_file(run: Path, monkeypatch: 
         ("run -o run/config.json/net.onnx", 4, "cannot be written"),
     ],
 )
-def test_what_cannot_be_exported(run: Path, words: str, code: int, said: str):
+@pytest.mark.usefixtures("run")
+def test_what_cannot_be_exported(words: str, code: int, said: str):
     answer = snug(f"export {words}")
     assert (answer.code, said in answer.err) == (code, True), answer.err
     assert not list(Path().rglob("*.onnx"))
 
 
-def test_without_the_extra(run: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.usefixtures("run")
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     fails(snug("export run"), 6, "MissingExtra: ONNX: needs onnx, not installed here: pip install 'snugnet[export]'")
     assert snug("export run --format torch --images 5").code == 0
 
 
-def test_the_other_commands_take_the_file(run: Path):
+@pytest.mark.usefixtures("run")
+def test_the_other_commands_take_the_file():
     assert snug("export run").code == 0
     own, whole = (snug(f"evaluate {path} --data digits --json").json for path in ("run", "run/model.onnx"))
     assert own["accuracy"] == whole["accuracy"]

@@ -98,7 +98,7 @@ def test_the_latency_of_a_recipe_stands_beside_its_last_recorded_run(finished: P
 
 
 def test_ctrl_c_keeps_nothing(finished: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch):
-    def interrupted(*values: Any) -> None:
+    def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, "measure", interrupted)
@@ -129,7 +129,8 @@ def test_every_backend_and_the_best(finished: Path, elsewhere: Path):
     assert "windows take turns\n" in shown
 
 
-def test_a_recipe_in_every_backend(elsewhere: Path):
+@pytest.mark.usefixtures("elsewhere")
+def test_a_recipe_in_every_backend():
     pytest.importorskip("onnxruntime")
     answer = snug(f"bench snugnet/digits --backend onnxruntime {QUICK} --starts 2 --json")
     assert (answer.json["what"], answer.json["cold_start_ms"]) == ("untrained weights", None)
