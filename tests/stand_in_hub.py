@@ -67,7 +67,8 @@ class Handler(BaseHTTPRequestHandler):
     def created(self, wanted: dict[str, Any]) -> None:
         name = f"{wanted['organization']}/{wanted['name']}"
         if name in self.server.private:
-            return self.answer({"error": "You already created this model repo"}, 409)
+            there = {"error": "You already created this model repo", "url": f"{self.server.url}/{name}"}
+            return self.answer(there, 409)
         self.server.private[name] = bool(wanted.get("private")) or wanted.get("visibility") == "private"
         return self.answer({"url": f"{self.server.url}/{name}", "name": name, "id": "1"})
 

@@ -69,7 +69,7 @@ def test_a_private_one_and_a_net_in_another_format(run: Path, hub: StandIn):
     assert (answer.code, hub.private) == (0, {"me/hidden": True}), answer.err
     assert sorted(hub.commits[0]) == sorted([*SENT, "model.onnx"])
     assert f" in one commit: {hub.url}/me/hidden/commit/c0ffee\n" in answer.out
-    assert answer.out.startswith("model.safetensors    83,176 B\n")
+    assert answer.out.startswith("model.safetensors   83,176 B\n")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,7 @@ def test_a_private_one_and_a_net_in_another_format(run: Path, hub: StandIn):
         (401, "refuses to write to me/digits (401); log in by `hf auth login`, with a token that may write to me\n"),
         (403, "refuses to write to me/digits (403); log in by `hf auth login`, with a token that may write to me\n"),
         (500, "answers 500 ("),
+        (200, "gives no answer that a Hub gives ("),
     ],
 )
 def test_what_the_hub_refuses(run: Path, hub: StandIn, status: int, words: str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from json import JSONDecodeError
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.utils import HfHubHTTPError
@@ -54,6 +55,10 @@ def _explained(repository: str, endpoint: str) -> Iterator[None]:
     except RuntimeError as error:  # of an upload that failed in a thread
         raise StorageError(
             f"push: {endpoint} took not all files ({_line(error.__cause__ or error)}); repeat the command"
+        ) from error
+    except (KeyError, JSONDecodeError) as error:
+        raise StorageError(
+            f"push: {endpoint} gives no answer that a Hub gives ({_line(error)}); check HF_ENDPOINT and the network"
         ) from error
     except ValueError as error:
         raise UsageError(f"push: {endpoint} does not take it: {_line(error)}; mend README.md or the name") from error
