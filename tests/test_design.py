@@ -37,9 +37,9 @@ def test_a_window_around_another_design(text):
     ("text", "words"),
     [
         ("parms=5M", "--budget parms=5M: must be NAME=LIMIT with NAME one of params, macs, bytes, size_mb, "
-         "peak_activation_bytes, did you mean 'params'?"),
+         "peak_activation_bytes, ram_bytes, did you mean 'params'?"),
         ("params", "--budget params: must be NAME=LIMIT with NAME one of params, macs, bytes, size_mb, "
-         "peak_activation_bytes, did you mean 'params'?"),
+         "peak_activation_bytes, ram_bytes, did you mean 'params'?"),
         ("params=5X", "--budget: a count must be a number, or a number with one of k, K, M, G, T; got '5X'"),
         ("bytes=5M", "--budget: a size must be a number, or a number with one of B, kB, KB, MB, GB, KiB, MiB, GiB; "
          "got '5M'"),

@@ -153,7 +153,7 @@ def test_the_other_commands_take_the_file():
     compared = snug("compare run run/model.onnx --json").json
     first, second = compared["runs"]
     assert (first["accuracy"], first["params"]) == (second["accuracy"], second["params"])
-    fails(snug("explain run/model.onnx"), 4, "run/model.onnx: not a readable safetensors file")
+    fails(snug("explain run/model.onnx"), 4, "run/model.onnx: no run here")
 
 
 def test_the_library_reads_it(run: Path, finished: Path):
