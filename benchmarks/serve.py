@@ -3,8 +3,9 @@
     python benchmarks/serve.py --model RUN/model.onnx --clients 200 --seconds 60      # starts one, and ends it
     python benchmarks/serve.py --url 127.0.0.1:8000                                   # asks one that runs
 
-Prints one JSON document: requests, errors by kind, milliseconds at p50, p90, p99 and most, images a second, and, of a service that
-it started, resident megabytes at 10 s and at the end. The clients are bare asyncio streams with keep-alive, in one process of their own.
+Prints one JSON document: requests, errors by kind, milliseconds at p50, p90, p99 and most, images a second, and, of a
+service that it started, resident megabytes at 10 s and at the end. The clients are bare asyncio streams with
+keep-alive, in one process of their own.
 """
 
 from __future__ import annotations

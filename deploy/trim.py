@@ -1,5 +1,5 @@
-"""Removes from an image's site-packages what snugnet-runtime never loads: tests, tools, a second copy of ONNX Runtime for C
-programs, AVIF and fonts. Only for images that hold nothing else: `python trim.py SITE_PACKAGES`."""
+"""Removes from an image's site-packages what snugnet-runtime never loads: tests, tools, a second copy of ONNX Runtime
+for C programs, AVIF and fonts. Only for images that hold nothing else: `python trim.py SITE_PACKAGES`."""
 
 from __future__ import annotations
 
