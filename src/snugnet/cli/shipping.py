@@ -148,21 +148,25 @@ def _documents(found: list[Latency]) -> list[dict[str, Any]]:
 
 
 def _print_latencies(found: list[Latency]) -> None:
+    """The number of parameters gives way to the backends, where there are several."""
     from snugnet.ship.bench import ranks
 
-    several = len({each.net.backend for each in found}) > 1
+    several, compared = len({each.net.backend for each in found}) > 1, len(found) > 1
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("", overflow="fold")
-    for column in ("p50, ms", *["of the best"] * (len(found) > 1), "p90", "p99", "images/s", "bytes", "params", "test"):
+    if several:
+        table.add_column("backend", no_wrap=True)
+    times = ("p50, ms", *["x best"] * compared, "p90", "p99", "images/s")
+    for column in (*times, "bytes", *["params"] * (not several), "test"):
         table.add_column(column, justify="right", no_wrap=True)
     for each, rank in zip(found, ranks(found), strict=True):
         net = each.net
-        name = escape(net.path) + (f" {net.backend}" if several else "")
-        ranked = [["best" if rank == 1 else f"{rank:.2f} x"], []][len(found) == 1]
+        backend, params = ([net.backend], []) if several else ([], [units.show_count(net.params)])
+        ranked = ["best" if rank == 1 else f"{rank:.2f}"] * compared
         test = "–" if net.test is None else units.show_percent(net.test)
         p50, p90, p99 = (f"{value:.3f}" for value in (each.p50_ms, each.p90_ms, each.p99_ms))
-        sizes = (units.show_bytes(net.size_bytes), units.show_count(net.params))
-        table.add_row(name, p50, *ranked, p90, p99, f"{each.images_per_second:,.0f}", *sizes, test)
+        row = (*backend, p50, *ranked, p90, p99, f"{each.images_per_second:,.0f}")
+        table.add_row(escape(net.path), *row, units.show_bytes(net.size_bytes), *params, test)
     out.print(table)
     for line in _words(found):
         out.print(line, soft_wrap=True, markup=False)
