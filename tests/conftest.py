@@ -32,12 +32,15 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class Quick(bench.Protocol):
+    """Timings without a second of warm-up, and without fresh processes.
+
+    Not in a function: pydantic would look its names up in the module called conftest, and there are several."""
+
+    warmup_s: float = 0.01
+    starts: Annotated[int, Field(ge=0)] = 0
+
+
 @pytest.fixture
 def quick_bench(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timings without a second of warm-up, and without fresh processes."""
-
-    class Quick(bench.Protocol):
-        warmup_s: float = 0.01
-        starts: Annotated[int, Field(ge=0)] = 0
-
     monkeypatch.setattr(bench, "Protocol", Quick)

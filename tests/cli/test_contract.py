@@ -14,7 +14,7 @@ from snugnet.report.ledger import read_ledger
 
 TRAIN = {"run", "params", "bytes", "val", "test", "seconds"}
 LEDGER = {*runs.LEDGER_FIELDS, "tta_test", "seconds", "hardware", "date", "command"}
-PLAN = {"params", "macs", "size_mb", "bytes_fp32", "bytes_int8", "peak_activation_bytes", "fits", "layers"}
+PLAN = {"params", "macs", "size_mb", "bytes_fp32", "bytes_int8", "peak_activation_bytes", "ram_bytes", "fits", "layers"}
 
 BENCH = {"p50_ms", "p90_ms", "p99_ms", "threads", "batch", "backend"}
 

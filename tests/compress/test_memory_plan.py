@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import pytest
@@ -12,7 +13,7 @@ from snugnet import budget, pipeline, recipe
 from snugnet.budget import Budget
 from snugnet.compress.graph import Graph, structure
 from snugnet.compress.memory_plan import IN_PLACE, Plan, plan
-from snugnet.errors import OverBudget
+from snugnet.errors import OverBudget, RecipeError
 from specs import SPECS, card, spec
 
 
@@ -86,3 +87,11 @@ def test_ram_is_a_measure_of_a_budget():
     budget.check(cost, Budget(ram_bytes=804))
     with pytest.raises(OverBudget, match=r"^the design is 804 B, 1 B over the budget of 803 B$"):
         budget.check(cost, Budget(ram_bytes="803B"))
+
+
+def test_a_net_whose_arena_is_not_known():
+    cost = replace(budget.price(card(spec(image_size=8))), ram_bytes=None)
+    budget.check(cost, Budget(params="5M"))
+    words = r"^budget: ram_bytes: it is known of nets that compressing can fold, and this one has a block that it does "
+    with pytest.raises(RecipeError, match=words):
+        budget.check(cost, Budget(ram_bytes="1MB"))

@@ -32,6 +32,7 @@ def run(finished: Path, elsewhere: Path) -> Path:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     pytest.importorskip("huggingface_hub")
     with stand_in() as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)  # read at import
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "SNUG_OFFLINE", "HUGGING_FACE_HUB_TOKEN"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HF_ENDPOINT", server.url)

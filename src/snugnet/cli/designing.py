@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 Recipe = Annotated[str, typer.Argument(help="A built-in recipe (see `snug recipes`) or a TOML file.")]
 BudgetText = Annotated[
-    str | None, typer.Option("--budget", help="Limits: params=5M,bytes=1MB,macs=40M; or a window: size_mb=RECIPE±2%.")
+    str | None,
+    typer.Option("--budget", help="Limits: params=5M,bytes=1MB,macs=40M,ram=64kB; or a window: size_mb=RECIPE±2%."),
 ]
 
 PURPOSE_WIDTH = 130  # columns of a terminal from which there is room for a sentence
