@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import snugnet
 from snugnet import artifact, budget, lineage, nets, pipeline, recipe
@@ -130,4 +131,6 @@ def test_every_recipe_trains_two_steps_and_is_judged(name, tmp_path):
     assert len(steps) == 2
     assert all(math.isfinite(value) for value in (last.train_loss, last.val_loss, last.val_accuracy))
     frozen = {"stem.conv.weight"} if spec.whitens else set()
+    if not spec.norm.learn_scale:
+        frozen |= {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
     assert {key for key, value in model.named_parameters() if torch.equal(value, before[key])} <= frozen

@@ -77,6 +77,26 @@ def test_the_identity_hands_on_channels():
     assert body.conv1.weight[4:].std() > 0.01  # filters beyond the input's channels stay random
 
 
+def test_the_identity_is_of_entries_too_and_not_of_the_stem():
+    torch.manual_seed(0)
+    stage = {"block": "single", "blocks": 1, "channels": 8, "entry": {}}
+    model = build(spec(stage, stem={"channels": 4}, init="identity"))
+    x = torch.randn(1, 4, 6, 6)
+    assert torch.equal(model.stages[0][0].conv(x)[:, :4], x)
+    assert not torch.equal(model.stem.conv(x[:, :3])[:, :3], x[:, :3])
+
+
+def test_scales_may_stay_one_and_the_classifier_start_small():
+    torch.manual_seed(0)
+    plain = build(spec(["basic", 1, 8]))
+    torch.manual_seed(0)
+    model = build(spec(["basic", 1, 8], norm={"learn_scale": False}, head={"start": 0.5}))
+    still = [name for name, weight in model.named_parameters() if not weight.requires_grad]
+    assert still == [name for name, _ in plain.named_parameters() if "norm" in name and name.endswith(".weight")]
+    for name, weight in model.head.classifier.named_parameters():
+        assert torch.equal(weight, 0.5 * plain.head.classifier.get_parameter(name))
+
+
 @pytest.mark.parametrize("block", ["basic", "bottleneck", "single", "depthwise", "fire"])
 def test_a_block_of_a_zeroed_norm_starts_as_its_shortcut(block):
     model = build(spec({"block": block, "blocks": 1, "channels": 8}, zero_last_norm=True)).eval()

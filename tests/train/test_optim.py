@@ -203,6 +203,21 @@ def test_muon_moves_filters_and_another_rule_the_rest():
     assert [group["lr"] for group in update.groups] == [0.02, 0.5]
 
 
+def test_linear_layers_may_have_a_rate_of_their_own():
+    update = optim.build(net(), MUON.model_copy(update={"rest_lr": 0.5, "linear_lr": 0.1}))
+    assert [group["lr"] for group in update.groups] == [0.02, 0.5, 0.1]
+    assert [parameter.shape for parameter in update.groups[2]["params"]] == [(10, 8)]
+
+
+def test_muon_moves_weights_of_a_fixed_size():
+    weight = nn.Parameter(torch.randn(4, 3, 3, 3))
+    weight.grad = torch.zeros_like(weight)
+    group = {"params": [weight], "weight_decay": 0.0}
+    before = weight.detach().clone()
+    Muon([group], lr=0.1, momentum=0.0, nesterov=False, normalize=True).step()
+    torch.testing.assert_close(weight.detach(), before * (2 / before.norm()))  # 4 rows of norm 1, in the mean
+
+
 # SAM
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -11,6 +12,9 @@ from snugnet.models.blocks import Residual
 from snugnet.models.bodies import last_norms
 from snugnet.models.spec import ModelSpec
 
+if TYPE_CHECKING:
+    from snugnet.models.resnet import ResNet
+
 CONVS: dict[str, Callable[[Tensor], object]] = {
     "kaiming_fan_in": lambda weight: nn.init.kaiming_normal_(weight, mode="fan_in", nonlinearity="relu"),
     "kaiming_fan_out": lambda weight: nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu"),
@@ -18,17 +22,22 @@ CONVS: dict[str, Callable[[Tensor], object]] = {
 }
 
 
-def initialise(model: nn.Module, spec: ModelSpec) -> None:
-    """Sets the weights of convolutions by `spec.init`, and closing norms to zero where wanted. Raises RecipeError."""
+def initialise(model: ResNet, spec: ModelSpec) -> None:
+    """Sets the weights of convolutions by `spec.init`, closing norms to zero and the classifier's scale where wanted.
+
+    Raises RecipeError."""
     blocks = [module for module in model.modules() if isinstance(module, Residual)]
     if spec.init in CONVS:
         _each_conv(model, CONVS[spec.init])
     elif spec.init == "identity":
-        for block in blocks:
-            _each_conv(block.body, _pass_through)
+        for block in model.blocks():
+            _each_conv(block.body if isinstance(block, Residual) else block, _pass_through)
     if spec.zero_last_norm:
         for block in blocks:
             _silence(block.body)
+    if spec.head.start != 1:
+        for value in model.head.get_submodule("classifier").parameters():
+            value.detach().mul_(spec.head.start)
 
 
 def _each_conv(model: nn.Module, change: Callable[[Tensor], object]) -> None:

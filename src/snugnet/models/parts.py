@@ -31,6 +31,7 @@ class Norm(Frozen):
 
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
     eps: Annotated[float, Field(gt=0)] = 1e-5
+    learn_scale: bool = True  # off: scales stay 1, as in the speed records; shifts are learned
 
 
 class Pool(Frozen):
@@ -139,6 +140,7 @@ class Head(Frozen):
     hidden: tuple[Count, ...] = ()
     norm: bool = False  # batch norm behind each hidden layer
     dropout: Probability = 0.0  # before the classifier
+    start: Annotated[float, Field(gt=0, le=100)] = 1.0  # factor on the classifier's first weights and biases
 
     @model_validator(mode="after")
     def _uses_what_is_given(self) -> Self:

@@ -25,6 +25,8 @@ class ResNet(nn.Module):
         places = spec.places()
         self.stages = nn.Sequential(*(stage_layers(spec, index, places) for index in range(len(spec.stages))))
         self.head = _head(spec)
+        if not spec.norm.learn_scale:
+            _freeze_scales(self)
         by_end = sorted(spec.skip_pairs(), key=lambda pair: pair[1])
         self._last_reader = dict(by_end)  # of each block's input that skips start from, the last block that adds it
 
@@ -49,6 +51,12 @@ class ResNet(nn.Module):
         """Residual blocks, entries and pools, from stem to head."""
         for stage in self.stages:
             yield from cast(nn.Sequential, stage)
+
+
+def _freeze_scales(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.weight.requires_grad_(False)
 
 
 def _stem(spec: ModelSpec) -> nn.Module:

@@ -25,11 +25,17 @@ def newton_schulz(matrix: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """For weights of two or more axes; those behind the first count as one, so that a filter is a row.
 
+    `normalize`: before each step a weight is scaled so that its rows have a root mean square norm of 1 (Jordan 2024,
+    airbench94_muon), which makes `lr` a relative rate.
+
     torch.optim.Muon takes two axes only, and is not in the oldest torch that we run on.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float, nesterov: bool) -> None:
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": 0.0})
+    def __init__(
+        self, groups: list[dict[str, Any]], *, lr: float, momentum: float, nesterov: bool, normalize: bool = False
+    ) -> None:
+        shared = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "normalize": normalize, "weight_decay": 0.0}
+        super().__init__(groups, shared)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
@@ -48,5 +54,7 @@ class Muon(torch.optim.Optimizer):
         # bf16 halves the time on a card and is what the authors use; most CPUs only emulate it.
         direction = newton_schulz(rows.bfloat16() if rows.is_cuda else rows)
         scale = max(1.0, rows.shape[0] / rows.shape[1]) ** 0.5  # every update moves outputs by about as much
+        if group["normalize"]:
+            weight.mul_(weight.shape[0] ** 0.5 / weight.norm().clamp(min=1e-7))
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.add_(direction.view(weight.shape).to(weight.dtype), alpha=-group["lr"] * scale)

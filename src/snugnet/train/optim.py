@@ -39,6 +39,8 @@ class OptimizerConfig(Frozen):
     alpha: Fraction = 0.99  # rmsprop: decay of the squares
     rest: Literal["sgd", "adamw"] = "sgd"  # muon: what moves all that is no convolution filter
     rest_lr: Annotated[float, Field(gt=0, le=100)] | None = None  # muon: the rest's; else lr
+    linear_lr: Annotated[float, Field(gt=0, le=100)] | None = None  # muon: of linear layers' weights; else the rest's
+    normalize: bool = False  # muon: filters are scaled to rows of norm 1 before each step, in the mean
     sam: SamConfig | None = None
     lookahead: LookaheadConfig | None = None
 
@@ -107,7 +109,14 @@ def _muon(model: nn.Module, config: OptimizerConfig) -> Update:
     filters = [parameter for parameter in learned if parameter.ndim == 4]
     others = [parameter for parameter in learned if parameter.ndim != 4]
     for_rest = config if config.rest_lr is None else config.model_copy(update={"lr": config.rest_lr})
+    if config.linear_lr is None:
+        rest = _groups(others, config)
+    else:
+        rest = _groups([parameter for parameter in others if parameter.ndim == 1], config)
+        linear = [parameter for parameter in others if parameter.ndim > 1]
+        rest += [{"params": linear, "weight_decay": config.weight_decay, "lr": config.linear_lr}]
+    momentum, nesterov, normalize = config.momentum, config.nesterov, config.normalize
     return Together(
-        Muon(_groups(filters, config), lr=config.lr, momentum=config.momentum, nesterov=config.nesterov),
-        _torch(config.rest, _groups(others, for_rest), for_rest),
+        Muon(_groups(filters, config), lr=config.lr, momentum=momentum, nesterov=nesterov, normalize=normalize),
+        _torch(config.rest, rest, for_rest),
     )
