@@ -1,6 +1,6 @@
 """Training speed of our loop beside others: same net, same augmentation, same run.
 
-    python benchmarks/training_step.py [--seconds 20] [--batch N ...] [--peers plain compiled timm] [RECIPE ...]
+    python benchmarks/training_step.py [RECIPE ...] [--seconds 20] [--batch N ...] [--peers plain compiled timm]
 
 Ours is `snugnet.train.fit` as `snug train` runs it. The peers:
 

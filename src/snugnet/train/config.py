@@ -62,6 +62,7 @@ class TrainConfig(Frozen):
     clip_value: Annotated[float, Field(gt=0)] | None = None  # size that each gradient is cut to, before its norm is
     ema: EmaConfig | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: as `device.choose` finds fastest
+    compile: bool = False  # a step's forward pass and loss by torch.compile, see compiling.py
     log_every: Annotated[int, Field(ge=1)] = 50  # steps that a loss in the metrics is the mean of
     keep: Literal["last", "best"] = "last"  # what ships: the last epoch, or the best on val
     keep_metric: Metric = "accuracy"  # what best means

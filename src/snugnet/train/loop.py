@@ -21,7 +21,7 @@ from snugnet.device import Compute
 from snugnet.errors import Diverged
 from snugnet.evaluate.predict import predict
 from snugnet.parallel import ALONE, Processes
-from snugnet.train import mix, optim, progressive, scaling
+from snugnet.train import compiling, mix, optim, progressive, scaling
 from snugnet.train.config import TrainConfig
 from snugnet.train.distill import UNTAUGHT, Teaching
 from snugnet.train.ema import Ema, NoEma
@@ -80,6 +80,7 @@ class Learner:
         self.weights = list(self.model.parameters())  # walking the modules every step costs a small net 5 %
         self.averaged = processes.averaging(self.model)
         self.criterion = teaching.criterion(build_loss(config, compute.device))
+        self.loss_of = compiling.build(self._loss_of, config.compile, compute.device)
         self.update = optim.build(self.model, config.optimizer)
         self.lrs = [group["lr"] for group in self.update.groups]
         self.scaling = scaling.build(self.weights, compute)
@@ -117,12 +118,15 @@ class Learner:
 
     def _part(self, share: float, images: Tensor, *targets: Tensor) -> Tensor:
         """Adds a part's share of the gradients to those of the weights; its share of the loss."""
-        with self.compute.autocast():
-            logits = self.model(images)
-        loss = self.criterion(logits.float(), *targets)
+        loss = self.loss_of(images, *targets)
         scaled = self.scaling.scale(loss)
         scaled.backward(torch.full_like(scaled, share))
         return loss.detach() * share
+
+    def _loss_of(self, images: Tensor, *targets: Tensor) -> Tensor:
+        with self.compute.autocast():
+            logits = self.model(images)
+        return self.criterion(logits.float(), *targets)
 
     def state(self) -> State:
         averaged = self.ema.model.state_dict() if self.ema.model is not self.model else None
