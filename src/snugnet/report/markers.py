@@ -1,7 +1,8 @@
 """The generated parts of documents.
 
-A table stands between `<!-- KIND: NAME -->` and `<!-- /KIND -->`, each on a line of its own. KIND is `ledger`, or
-`papers` for ours beside theirs; NAME is `all` or a pattern over recipe names, such as `snugnet/*`.
+A table stands between `<!-- KIND: NAME -->` and `<!-- /KIND -->`, each on a line of its own. KIND is `ledger`, `papers`
+for ours beside theirs, or `published` for all of theirs, run or not; NAME is `all` or a pattern over recipe names, such
+as `snugnet/*`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from snugnet.errors import DataError
-from snugnet.report import ledger, published
+from snugnet.report import ledger, published, reruns
 from snugnet.report.ledger import Entry
 
 TABLES = {"ledger": ledger.table, "papers": published.table}
-KINDS = "|".join(TABLES)
+KINDS = "|".join([*TABLES, "published"])
 OPENING = re.compile(rf"<!-- ({KINDS}): (\S+) -->")
 CLOSING = re.compile(rf"<!-- /({KINDS}) -->")
 LIKE_A_MARKER = re.compile(rf"<!-- ({KINDS})")
@@ -55,6 +56,8 @@ def unclosed(document: str, number: int, kind: str) -> DataError:
 
 def filled(entries: Sequence[Entry], kind: str, name: str, place: str) -> str:
     """The table of the recipes that match `name`. Raises DataError where there is none."""
+    if kind == "published":
+        return reruns.table(entries, "*" if name == "all" else name)
     found = [entry for entry in entries if name == "all" or fnmatchcase(entry.recipe, name)]
     if not found and name != "all":
         known = ", ".join(sorted({entry.recipe for entry in entries})) or "none yet"

@@ -1,17 +1,21 @@
-"""`python -m snugnet.report.tables`: fills the generated parts of README.md and results/ from results/ledger.jsonl."""
+"""`python -m snugnet.report.tables`: fills the generated parts of documents from results/ledger.jsonl, and draws ours
+beside what papers print."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from snugnet import files
+from snugnet.report import landscape
 from snugnet.report.ledger import read_ledger
 from snugnet.report.ledger_page import ledger_page
 from snugnet.report.markers import render_blocks
 
 LEDGER = Path("results/ledger.jsonl")
-DOCUMENTS = (Path("README.md"), Path("results/README.md"), Path("docs/tutorial.md"))
+DOCUMENTS = (Path("README.md"), Path("results/README.md"), Path("docs/tutorial.md"), Path("docs/papers.md"))
 PAGE = Path("results/index.html")
+LITERATURE = Path("results/literature.toml")
+PICTURE = Path("docs/images/accuracy.png")
 
 
 def rendered(root: Path = Path()) -> dict[Path, str]:
@@ -26,3 +30,6 @@ def rendered(root: Path = Path()) -> dict[Path, str]:
 if __name__ == "__main__":
     for document, text in rendered().items():
         files.write_text(document, text)
+    known = landscape.points(read_ledger(LEDGER), LITERATURE)
+    if not PICTURE.exists() or landscape.shown(PICTURE) != landscape.digest(known):
+        landscape.save(known, PICTURE)
