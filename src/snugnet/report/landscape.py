@@ -30,6 +30,7 @@ MARKS = {
     "the literature's, as printed": (GREEN, "s", PAPER),
 }
 OURS, PAPERS, LITERATURE = MARKS
+SMALL = 200_000  # parameters; names stand on the right of such a net, where there is room
 CLOSE = 0.2  # in the logarithm of parameters, and in tenths of accuracy
 DATA = "snugnet:points"  # the key in the picture's file that tells which points it shows
 
@@ -94,7 +95,8 @@ def digest(found: Sequence[Point]) -> str:
 def shown(picture: Path) -> str | None:
     """The digest of the points that a picture shows."""
     with Image.open(picture) as image:
-        return image.info.get(DATA)
+        found = image.info.get(DATA)
+    return str(found) if found else None
 
 
 def save(found: Sequence[Point], path: Path) -> None:
@@ -108,18 +110,20 @@ def plot(found: Sequence[Point]) -> Plot:
     for kind, (color, marker, face) in MARKS.items():
         of_kind = [(point.params, point.accuracy) for point in found if point.kind == kind]
         if of_kind:
-            ax.scatter(*zip(*of_kind, strict=True), s=34, marker=marker, facecolor=face, edgecolor=color, label=kind)
+            params, accuracies = zip(*of_kind, strict=True)
+            ax.scatter(params, accuracies, s=34, marker=marker, facecolor=face, edgecolor=color, label=kind)
     named = [
         point
         for point in found
         if point.kind == LITERATURE or (point.kind == OURS and point.name.startswith("snugnet/"))
     ]
     for point in named:
-        ours, name = point.kind == OURS, point.name.removeprefix("snugnet/")
-        place, align = ((7, -11), "left") if ours else ((-7, -11 if _is_below(point, named) else 4), "right")
+        name, is_small = point.name.removeprefix("snugnet/"), point.params < SMALL
+        height = -11 if point.kind == OURS or _is_below(point, named) else 4
+        place, align = ((7, height), "left") if point.kind == OURS or is_small else ((-7, height), "right")
         ax.annotate(name, (point.params, point.accuracy), place, textcoords="offset points", ha=align, fontsize=8)
     ax.set(xlabel="parameters", ylabel="CIFAR-10 test accuracy", title="Accuracy against parameters")
-    ax.margins(x=0.2, y=0.08)
+    ax.margins(x=0.1, y=0.08)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show_count(int(value))))
     ax.xaxis.set_minor_formatter(NullFormatter())
     percent_axis(ax.yaxis)

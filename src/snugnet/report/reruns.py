@@ -29,8 +29,12 @@ def table(entries: Sequence[Entry], pattern: str) -> str:
     return "\n".join([HEAD, RULE, *(table_line(cells) for _, cells in ordered)]) + "\n"
 
 
+def _printed(experiment: Experiment) -> float | None:
+    return experiment.published.accuracy if experiment.published else None
+
+
 def _published(experiment: Experiment) -> str:
-    printed = experiment.published and experiment.published.accuracy
+    printed = _printed(experiment)
     return "–" if printed is None else f"{100 * printed:.2f}"
 
 
@@ -40,7 +44,7 @@ def _params(experiment: Experiment) -> str:
 
 def _run(experiment: Experiment, runs: Sequence[Entry]) -> Sequence[str]:
     last, tested = max(runs, key=lambda run: run.date), percents(runs)
-    printed = experiment.published and experiment.published.accuracy
+    printed = _printed(experiment)
     points = f"{fmean(tested) - 100 * printed:+.2f}" if tested and printed is not None else "–"
     ran = f"{last.epochs} of {experiment.train.epochs}"
     return (
