@@ -74,9 +74,12 @@ def test_a_document_goes_stale_with_the_ledger(tmp_path, kind):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(f"<!-- {kind}: all -->\n<!-- /{kind} -->\n")
     (tmp_path / tables.LEDGER).write_text(json.dumps(LINE) + "\n")
+    claim = '[[claim]]\npaper = "x"\nsays = "y"\nbetter = "tu24/v6"\nworse = "tu24/base"\npoints = 1'
+    (tmp_path / tables.CLAIMS).write_text(claim)
     fresh = tables.rendered(tmp_path)
     for path, text in fresh.items():
         path.write_text(text)
     assert tables.rendered(tmp_path) == fresh
     (tmp_path / tables.LEDGER).write_text(json.dumps({**LINE, "test": 0.92}) + "\n")
-    assert all("92.00" in text and text != fresh[path] for path, text in tables.rendered(tmp_path).items())
+    stale = {path: text for path, text in tables.rendered(tmp_path).items() if path != tmp_path / tables.CLAIMED}
+    assert all("92.00" in text and text != fresh[path] for path, text in stale.items())
