@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -12,9 +11,6 @@ from snugnet.models.blocks import Residual
 from snugnet.models.bodies import last_norms
 from snugnet.models.spec import ModelSpec
 
-if TYPE_CHECKING:
-    from snugnet.models.resnet import ResNet
-
 CONVS: dict[str, Callable[[Tensor], object]] = {
     "kaiming_fan_in": lambda weight: nn.init.kaiming_normal_(weight, mode="fan_in", nonlinearity="relu"),
     "kaiming_fan_out": lambda weight: nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu"),
@@ -22,7 +18,7 @@ CONVS: dict[str, Callable[[Tensor], object]] = {
 }
 
 
-def initialise(model: ResNet, spec: ModelSpec) -> None:
+def initialise(model: nn.Module, spec: ModelSpec) -> None:
     """Sets the weights of convolutions by `spec.init`, closing norms to zero and the classifier's scale where wanted.
 
     Raises RecipeError."""
@@ -30,8 +26,9 @@ def initialise(model: ResNet, spec: ModelSpec) -> None:
     if spec.init in CONVS:
         _each_conv(model, CONVS[spec.init])
     elif spec.init == "identity":
-        for block in model.blocks():
-            _each_conv(block.body if isinstance(block, Residual) else block, _pass_through)
+        for stage in model.get_submodule("stages").children():
+            for block in stage.children():  # residual blocks and entries; shortcuts stay random
+                _each_conv(block.body if isinstance(block, Residual) else block, _pass_through)
     if spec.zero_last_norm:
         for block in blocks:
             _silence(block.body)
