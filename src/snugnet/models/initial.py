@@ -33,7 +33,7 @@ def initialise(model: nn.Module, spec: ModelSpec) -> None:
         for block in blocks:
             _silence(block.body)
     if spec.head.start != 1:
-        for value in model.head.get_submodule("classifier").parameters():
+        for value in model.get_submodule("head.classifier").parameters():
             value.detach().mul_(spec.head.start)
 
 
