@@ -1,10 +1,12 @@
-"""`python -m snugnet.report.tables`: fills the generated parts of README.md and results/ from results/ledger.jsonl."""
+"""`python -m snugnet.report.tables`: fills the generated parts of README.md and results/ from results/ledger.jsonl, and
+writes docs/errors.md from the code."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from snugnet import files
+from snugnet.report.errors_page import errors_page
 from snugnet.report.ledger import read_ledger
 from snugnet.report.ledger_page import ledger_page
 from snugnet.report.markers import render_blocks
@@ -12,6 +14,7 @@ from snugnet.report.markers import render_blocks
 LEDGER = Path("results/ledger.jsonl")
 DOCUMENTS = (Path("README.md"), Path("results/README.md"), Path("docs/tutorial.md"))
 PAGE = Path("results/index.html")
+ERRORS = Path("docs/errors.md")
 
 
 def rendered(root: Path = Path()) -> dict[Path, str]:
@@ -24,5 +27,5 @@ def rendered(root: Path = Path()) -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    for document, text in rendered().items():
+    for document, text in (rendered() | {ERRORS: errors_page()}).items():
         files.write_text(document, text)
