@@ -1,5 +1,5 @@
-"""A folder whose disk is watched: every call that changes it is recorded and may be made to fail, and what a power cut at
-any moment may leave of it is worked out.
+"""A folder whose disk is watched: each call that changes it is recorded and may be made to fail, and what a power cut
+at any moment may leave of it is worked out.
 
 The model is POSIX at its least: the bytes of a file are there once it was synced, and a name (of a new, a renamed or a
 removed one, of a folder) once its folder was. Until then each may be there or not, whatever else is, bytes in part too.
@@ -42,9 +42,10 @@ class Disk:
     def __init__(self, patch: pytest.MonkeyPatch, root: Path, fail: Fail = lambda *_: None) -> None:
         self.root, self.calls, self._fail = root, list[Call](), fail
         self.asked: list[tuple[str, str]] = []  # kind and path of each call that may fail
-        self._names: dict[str, int] = {}
+        self.before = files_of(root)
+        self._names = {path: number for number, path in enumerate(self.before, 1)}
         self._handles: dict[int, tuple[str, int]] = {}
-        self._files = 0
+        self._files = len(self._names)
         self._real = {name: getattr(os, name) for name in CALLS}
         for name in CALLS:
             patch.setattr(os, name, getattr(self, name))
@@ -144,6 +145,14 @@ class _Power:
     seen: dict[int, bytes] = field(default_factory=dict)
     safe: dict[int, bytes] = field(default_factory=dict)
 
+    @classmethod
+    def over(cls, before: Left) -> _Power:
+        """A folder that holds these files, all of them safe."""
+        names = {path: number for number, path in enumerate(before, 1)}
+        contents = dict(enumerate(before.values(), 1))
+        folders = {str(parent): FOLDER for path in before for parent in Path(path).parents}
+        return cls(names=folders | names, seen=dict(contents), safe=dict(contents))
+
     def after(self, call: Call) -> None:
         if call.kind == "write":
             self.seen[call.file] += call.data
@@ -181,10 +190,10 @@ class _Power:
         return [safe, seen, safe + tail[: len(tail) // 2], safe + bytes(len(tail))]
 
 
-def power_cuts(calls: list[Call]) -> list[Left]:
+def power_cuts(disk: Disk) -> list[Left]:
     """Every different thing that a power cut, or a kill, may leave at any moment."""
-    power, found = _Power(), dict[tuple[tuple[str, bytes], ...], Left]()
-    for call in [None, *calls]:
+    power, found = _Power.over(disk.before), dict[tuple[tuple[str, bytes], ...], Left]()
+    for call in [None, *disk.calls]:
         if call is not None:
             power.after(call)
         for left in power.cuts():
@@ -192,10 +201,10 @@ def power_cuts(calls: list[Call]) -> list[Left]:
     return list(found.values())
 
 
-def at_the_end(calls: list[Call]) -> Left:
+def at_the_end(disk: Disk) -> Left:
     """What the calls amount to, to be held against the folder: nothing may have been written past the watch."""
-    power = _Power()
-    for call in calls:
+    power = _Power.over(disk.before)
+    for call in disk.calls:
         power.after(call)
     for call in power.waiting:
         _rename(power.names, call)

@@ -1,7 +1,7 @@
 """Whatever a power cut, a kill or a disk that refuses leaves of a run, it goes on to bitwise the same end.
 
-Every call that a short run makes of the disk is recorded (crashes.py). What may be left at any moment is worked out, put
-into a folder, and gone on from; and each call is made to fail once.
+Every call that a short run makes of the disk is recorded (crashes.py). What may be left at any moment is worked out,
+put into a folder, and gone on from; and each call is made to fail once.
 """
 
 from __future__ import annotations
@@ -120,14 +120,14 @@ def begun(root: Path, left: Left, parent: Path, patch: pytest.MonkeyPatch) -> No
 
 def test_nothing_is_written_but_through_the_watch(watched: Any):
     _, disk, _, files = watched
-    assert at_the_end(disk.calls) == files
+    assert at_the_end(disk) == files
     assert {kind for kind, _ in disk.asked} == {"create", "write", "sync", "mkdir", "rename", "sync folder"}
 
 
 def test_what_is_done_is_there_for_good(watched: Any):
     """After the last call no power cut takes anything away."""
     _, disk, _, files = watched
-    assert power_cuts(disk.calls)[-1] == files
+    assert power_cuts(disk)[-1] == files
     assert [call.kind for call in disk.calls][-1] == "sync folder"
 
 
@@ -135,13 +135,29 @@ def test_what_is_done_is_there_for_good(watched: Any):
 def test_a_power_cut_at_any_moment(watched: Any, parent: Path, tmp_path: Path, every: int):
     """What was not synced is lost, in part or whole, in every way that there is."""
     name, disk, whole, _ = watched
-    lefts = power_cuts(disk.calls)
+    lefts = power_cuts(disk)
     assert len(lefts) > 15, "old and new of each file, and what lies between"
     for number, left in list(enumerate(lefts))[::every]:
         with pytest.MonkeyPatch.context() as patch:
             begun(tmp_path / str(number), left, parent, patch)
             WORK[name]()
             assert outcome(RUN) == whole, f"{number} of {len(lefts)}: {sorted(left)}"
+
+
+@pytest.mark.slow
+def test_a_power_cut_while_going_on_after_one(watched: Any, parent: Path, tmp_path: Path):
+    name, disk, whole, _ = watched
+    for first, left in list(enumerate(power_cuts(disk)))[::4]:
+        with pytest.MonkeyPatch.context() as patch:
+            begun(tmp_path / str(first), left, parent, patch)
+            with pytest.MonkeyPatch.context() as inner:
+                again = Disk(inner, tmp_path / str(first))
+                WORK[name]()
+        for second, less in list(enumerate(power_cuts(again)))[::4]:
+            with pytest.MonkeyPatch.context() as patch:
+                begun(tmp_path / f"{first}-{second}", less, parent, patch)
+                WORK[name]()
+                assert outcome(RUN) == whole, (first, second)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class Entry:
 
 
 def find(root: Path, words: str = "") -> Iterator[Entry]:
-    """The runs in a folder, at any depth, whose path or recipe holds `words`; none in hidden folders or behind links."""
+    """The runs in a folder, at any depth, with `words` in path or recipe; hidden folders and links are passed by."""
     for folder, inner, names in os.walk(root):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         if {"config.json", "recipe.toml"} <= set(names):

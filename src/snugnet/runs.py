@@ -204,7 +204,8 @@ class Run:
         if self.data and stamped.get("data", self.data) not in ("", self.data):
             raise DataError(
                 f"{self.path}: must go on with the images and labels that it began with, but "
-                f"{self.experiment.data.name} has others now; put them back as they were, or train again in another directory"
+                f"{self.experiment.data.name} has others now; put them back as they were, "
+                "or train again in another directory"
             )
 
     def save_predictions(self, split: str, logits: Tensor, labels: Tensor) -> None:

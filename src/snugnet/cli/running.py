@@ -79,12 +79,13 @@ def _print(entries: Sequence[Entry], folder: Path) -> None:
     if not entries:
         return out.print(f"no runs in {folder}", markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "state", "recipe", "seed", "epochs", "accuracy", "file", "disk"):
-        left = column in ("run", "state", "recipe")
-        table.add_column(column, justify="left" if left else "right", no_wrap=True, overflow="fold" if left else "crop")
+    for column in ("run", "recipe"):
+        table.add_column(column, overflow="fold")
+    for column in ("state", "epochs", "accuracy", "file", "disk"):
+        table.add_column(column, justify="left" if column == "state" else "right", no_wrap=True)
     for entry in entries:
         table.add_row(*_row(entry))
-    out.print(table, soft_wrap=True)
+    out.print(table)
     for entry in entries:
         if entry.note:
             out.print(f"{entry.path}: {entry.note}", markup=False, soft_wrap=True)
@@ -99,9 +100,8 @@ def _row(entry: Entry) -> list[str]:
     colours: dict[str, Any] = {"finished": "green", "unfinished": "yellow", "running": "cyan", "damaged": "red"}
     return [
         escape(entry.path),
-        f"[{colours[entry.state]}]{entry.state}[/]",
         escape(entry.recipe),
-        "" if entry.seed is None else str(entry.seed),
+        f"[{colours[entry.state]}]{entry.state}[/]",
         "" if entry.epochs is None else f"{entry.epoch}/{entry.epochs}",
         "" if entry.accuracy is None else units.show_percent(entry.accuracy),
         "" if entry.bytes is None else units.show_bytes(entry.bytes),

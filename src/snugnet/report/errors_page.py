@@ -15,9 +15,9 @@ from snugnet import errors
 ROW = re.compile(r"[├└]── (?P<name>\w+)\s+(?P<code>\d+)\s+(?P<meaning>.+)")
 INTRODUCTION = """# Errors
 
-Generated from the code by `make tables`. An error is one message on stderr, after the name of its class; a traceback comes
-with `--debug` alone. The message names the subject, what must hold, what was seen, and what to do; the exit code says what
-kind it is. 0 is success, and 1 a fault of snugnet itself, which is told as `Bug`. From Python each class is
+Generated from the code by `make tables`. An error is one message on stderr, after the name of its class; a traceback
+comes with `--debug` alone. The message names the subject, what must hold, what was seen, and what to do; the exit code
+says what kind it is. 0 is success, and 1 a fault of snugnet itself, which is told as `Bug`. From Python each class is
 `snugnet.errors.NAME`, all of them `SnugError`, with its `exit_code`.
 
 | class | exit code | means |

@@ -1,7 +1,7 @@
 """What becomes of a finished run, step by step: fewer channels, then fewer bits. Each step is a run of its own.
 
-Each run keeps in compress.json what it is a smaller form of and which step is to follow, so that to resume it is to go on
-to the end of the way.
+Each run keeps in compress.json what it is a smaller form of and which step follows: resuming it goes on to the end of
+the way.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Way:
                 _keep(made.path, Origin(source=run.as_posix()))
                 yield made
             return
+        if self.rounding and into:
+            runs.require_free(into)  # known before the first run has taken hours
         made = shrink.child(run, self.pruning, None if self.rounding else into, where)
         then = Then.of(self.rounding, self.limits, into) if self.rounding else None
         _keep(made.path, Origin(source=run.as_posix(), then=then))
