@@ -229,7 +229,7 @@ def test_the_last_good_checkpoint_is_gone_on_from(run: Run):
     again = Run.open(run.path)
     assert again.state() == {"epoch": 1}
     assert again.elapsed_s() == 1
-    assert again.fell_back == f"{last}: not a readable checkpoint (its bytes are not those that were written)"
+    assert again.fell_back.startswith(f"{last}: not a readable checkpoint (")
     again.save({"epoch": 3}, 3.0)  # the damaged one does not take the place of the good one
     harm(last)
     assert Run.open(run.path).state() == {"epoch": 1}

@@ -175,20 +175,16 @@ class Run:
         """A checkpoint that is known to be of this recipe, seed and data; the one before where the last is lost."""
         path, previous = self._checkpoint(name), self._checkpoint("previous")
         try:
-            stamped = checkpoint.read(path) if path.exists() else None
+            stamped = _checkpoint(path)
         except ArtifactError as error:
-            if name == "best":
-                raise ArtifactError(
-                    f"{error}; or remove {path.parent}, and `snug resume` trains from the start"
-                ) from error
-            if not previous.exists():
+            if name != "last" or not previous.exists():
                 raise
             self.fell_back = str(error).partition(";")[0]
             stamped = None
         if name == "last":
             self._last_is_good = stamped is not None
             if stamped is None and previous.exists():
-                path, stamped = previous, checkpoint.read(previous)
+                path, stamped = previous, _checkpoint(previous)
                 self.fell_back = self.fell_back or f"{self._checkpoint(name)}: not there"
         if stamped is not None:
             self._check_ours(path, stamped)
@@ -218,6 +214,14 @@ class Run:
 
     def _checkpoint(self, name: str) -> Path:
         return self.path / "checkpoint" / f"{name}.safetensors"
+
+
+def _checkpoint(path: Path) -> dict[str, Any] | None:
+    """None where there is none. Raises ArtifactError."""
+    try:
+        return checkpoint.read(path) if path.exists() else None
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; or remove {path.parent}, and `snug resume` trains from the start") from error
 
 
 def _locked(handle: int, path: Path) -> bool:
