@@ -51,14 +51,7 @@ def test_each_run_with_its_state(shelf: Path):
 @pytest.mark.usefixtures("shelf")
 def test_in_words():
     answer = snug("runs")
-    for words in (
-        "runs/done ",
-        " finished ",
-        "snugnet/digits",
-        "2/2",
-        "1 finished",
-        "Next:   snug resume runs/group/seed-0",
-    ):
+    for words in ("runs/done ", " finished ", "2/2", "1 finished", "Next:   snug resume runs/group/seed-0"):
         assert words in answer.out
     assert "and no command needs them: snug runs runs --clean" in answer.out
     assert snug("runs --find nothing").out == "no runs in runs\n"

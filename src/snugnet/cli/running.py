@@ -14,7 +14,6 @@ from rich.table import Table
 from snugnet import units
 from snugnet.cli.console import Json, errors, escape, out, print_json
 from snugnet.errors import UsageError
-from snugnet.problems import nearest
 
 if TYPE_CHECKING:
     from snugnet.inventory import Entry
@@ -40,6 +39,7 @@ def runs(
     Example: snug runs --state unfinished
     """
     from snugnet import inventory
+    from snugnet.problems import nearest
 
     if state is not None and state not in inventory.STATES:
         known = ", ".join(inventory.STATES)
@@ -56,7 +56,11 @@ def runs(
         return out.print(f"{units.show_bytes(freed)} are free again")
     if done:
         held = units.show_bytes(sum(entry.checkpoint_bytes for entry in done))
-        out.print(f"Checkpoints of finished runs take {held}, and no command needs them: snug runs {folder} --clean")
+        out.print(
+            f"Checkpoints of finished runs take {held}, and no command needs them: snug runs {folder} --clean",
+            markup=False,
+            soft_wrap=True,
+        )
     return None
 
 
@@ -78,7 +82,7 @@ def _cleaned(done: Sequence[Entry], *, asked: bool, as_json: bool) -> int:
 def _print(entries: Sequence[Entry], folder: Path) -> None:
     if not entries:
         return out.print(f"no runs in {folder}", markup=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
     for column in ("run", "recipe"):
         table.add_column(column, overflow="fold")
     for column in ("state", "epochs", "accuracy", "file", "disk"):
