@@ -15,7 +15,7 @@ demo: .venv/installed          ## the main job in minutes, on real images where 
 test: .venv/installed          ## unit and recipe tiers, a process a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-test-slow: .venv/installed     ## minutes to hours: kills, long trainings
+test-slow: .venv/installed     ## half an hour: fifty kills, every failing write, 200 epochs
 	$(BIN)/python -m pytest -m slow
 
 test-runtime:                  ## snugnet-runtime alone, in an environment without torch

@@ -236,6 +236,21 @@ def test_a_folder_that_cannot_be_trained_on(tmp_path: Path, how: str, words: str
     assert not (tmp_path / "run").exists()
 
 
+def test_a_data_set_that_is_gone_or_changed_when_a_run_goes_on(tmp_path: Path):
+    images(tmp_path / "pets")
+    assert snug(TRAIN + "--data pets --stop-after 0").code == 0
+    first, second = (tmp_path / "pets" / "train" / label / "0.png" for label in ("cat", "dog"))
+    (tmp_path / "kept.png").write_bytes(first.read_bytes())
+    first.write_bytes(second.read_bytes())
+    words = "run: must go on with the images and labels that it began with, but pets has others now; put them back as"
+    fails(snug("resume run"), 4, words)
+    (tmp_path / "pets").rename(tmp_path / "moved")
+    fails(snug("resume run"), 4, "pets: is neither a known data set nor a path")
+    (tmp_path / "moved").rename(tmp_path / "pets")
+    first.write_bytes((tmp_path / "kept.png").read_bytes())
+    assert snug("resume run").code == 0
+
+
 def test_no_test_images_is_no_failure(tmp_path: Path):
     shutil.rmtree(images(tmp_path / "pets") / "test")
     answer = snug(TRAIN + "--data pets --json")
@@ -388,7 +403,11 @@ def test_ctrl_c_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(loop, "fit", interrupted)
     answer = snug("train snugnet/digits --run run --set train.epochs=2")
-    fails(answer, 130, "Interrupted: a run that had begun is kept up to its last checkpoint; `snug resume RUN` goes on")
+    fails(
+        answer,
+        130,
+        "Interrupted: Ctrl-C: stopped at once; run is kept up to its last checkpoint; go on with: snug resume run",
+    )
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert runs.read(tmp_path / "run").metrics[-1]["epoch"] == 1

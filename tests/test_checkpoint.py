@@ -5,9 +5,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 
-from snugnet import artifact, checkpoint
-from snugnet.errors import ArtifactError
+from snugnet import artifact, checkpoint, files
+from snugnet.errors import ArtifactError, StorageError
 from snugnet.models.resnet import build
 from specs import card, spec
 
@@ -102,3 +103,52 @@ def test_damage_raises_nothing_but_artifact_errors(tmp_path):
         path.write_bytes(forged)
         with contextlib.suppress(ArtifactError):
             checkpoint.read(path)
+
+
+def test_every_flipped_bit_is_told(tmp_path):
+    path = tmp_path / "state"
+    checkpoint.write(path, {"epoch": 3, "model": {"weight": torch.randn(40)}})
+    whole, chance = path.read_bytes(), random.Random(0)
+    for place in [*range(0, len(whole), 7), *chance.sample(range(len(whole)), 60)]:
+        forged = bytearray(whole)
+        forged[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(forged)
+        with pytest.raises(ArtifactError, match=r"state: not a readable checkpoint \("):
+            checkpoint.read(path)
+    path.write_bytes(whole)
+    assert checkpoint.read(path)["epoch"] == 3
+
+
+def test_a_flipped_weight_is_told_in_words(tmp_path):
+    path = tmp_path / "state"
+    checkpoint.write(path, {"weight": torch.zeros(4)})
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(
+        ArtifactError, match=r"checkpoint \(its bytes are not those that were written\); restore it from"
+    ):
+        checkpoint.read(path)
+
+
+def test_one_from_before_there_were_seals_is_read(tmp_path):
+    tree = '{"$items":[["epoch",3],["weight",{"$tensor":"0"}]]}'
+    (tmp_path / "state").write_bytes(save({"0": torch.ones(2)}, {"state": tree}))
+    same(checkpoint.read(tmp_path / "state"), {"epoch": 3, "weight": torch.ones(2)})
+
+
+def test_what_stood_there_is_kept(tmp_path):
+    path, before = tmp_path / "state", tmp_path / "before"
+    checkpoint.write(path, {"epoch": 1})
+    checkpoint.write(path, {"epoch": 2}, before)
+    assert (checkpoint.read(path), checkpoint.read(before)) == ({"epoch": 2}, {"epoch": 1})
+
+
+def test_a_disk_that_gives_back_other_bytes(tmp_path, monkeypatch):
+    """The last good checkpoint goes only when the next is proven to be readable."""
+    path, write = tmp_path / "state", files.os.write
+    checkpoint.write(path, {"epoch": 1})
+    monkeypatch.setattr(files.os, "write", lambda handle, data: write(handle, bytes(data)[:-1] + b"?"))
+    words = r"state: the disk must give back the [\d,]+ bytes that were written, and does not from byte 0 on; what was"
+    with pytest.raises(StorageError, match=words):
+        checkpoint.write(path, {"epoch": 2}, tmp_path / "before")
+    assert checkpoint.read(path) == {"epoch": 1}
+    assert [each.name for each in tmp_path.iterdir()] == ["state"]

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import stat
@@ -121,3 +122,43 @@ def test_the_file_is_readable_as_the_umask_allows(tmp_path):
     files.write_text(tmp_path / "file", "")
     (tmp_path / "plain").write_text("")
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_a_line_that_cannot_be_added_whole_is_taken_back(tmp_path, monkeypatch):
+    path = tmp_path / "lines"
+    files.append_line(path, "one")
+    monkeypatch.setattr(os, "fsync", failing(errno.EIO))
+    with pytest.raises(StorageError, match="the disk reports an error"):
+        files.append_line(path, "two")
+    assert path.read_text() == "one\n"
+
+
+def test_a_disk_that_takes_a_few_bytes_at_a_time(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: write(handle, bytes(data)[:3]))
+    files.write_bytes(tmp_path / "file", b"0123456789")
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+    monkeypatch.setattr(os, "write", lambda *_: 0)
+    with pytest.raises(StorageError, match="the disk is full"):
+        files.write_bytes(tmp_path / "file", b"new")
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_a_file_system_without_durable_names(tmp_path, monkeypatch, number, told):
+    sync = os.fsync
+
+    def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError, match="the disk reports an error") if told else contextlib.nullcontext():
+        files.write_bytes(tmp_path / "file", b"x")
+    assert (tmp_path / "file").read_bytes() == b"x"
+
+
+def test_a_lock_is_one_processs(tmp_path):
+    with (tmp_path / "lock").open("w") as one, (tmp_path / "lock").open("w") as two:
+        assert files.lock(one.fileno(), wait=False)
+        assert not files.lock(two.fileno(), wait=False)

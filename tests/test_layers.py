@@ -22,7 +22,7 @@ ORDER = [
     "memory environment",
     "recipe",
     "design runs",
-    "lineage finetune",
+    "lineage finetune inventory",
     "scoring",
     "nets",
     "pipeline",
@@ -36,7 +36,7 @@ ORDER = [
 ]
 LAZY = {
     ("data.digits", "sklearn.datasets"),
-    ("runs", "fcntl"),
+    ("files", "fcntl"),
     ("data.store", "fcntl"),
 }  # a second to import; not on every system
 

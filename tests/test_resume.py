@@ -1,30 +1,28 @@
 """A run that was stopped anywhere and went on is bitwise the run that never was.
 
-Holds for one machine, number of threads and versions of the libraries.
+Holds for one machine, number of threads and versions of the libraries. What a kill or a disk leaves: test_crash.py.
 """
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from small_runs import ADAMW_DROPOUT, SGD_EMA_BEST, STEPS, leftovers, outcome, tiny
-from snugnet import files, pipeline
-from snugnet.errors import Interrupted
+from small_runs import ADAMW_DROPOUT, SGD_EMA_BEST, STEPS, outcome, tiny
+from snugnet import pipeline
+from snugnet.data import splits
+from snugnet.errors import DataError, Interrupted
 from snugnet.pipeline import Controls
 from snugnet.recipe import Recipe
 from snugnet.stopping import Stopper
 from snugnet.train.loop import Epoch
 
 RECIPES = {"sgd, ema, best": tiny(*SGD_EMA_BEST), "adamw, dropout": tiny(*ADAMW_DROPOUT)}
-WRITES = {"sgd, ema, best": 17, "adamw, dropout": 17}  # of a whole run, counted by test_every_write_is_tried
-
-
-class Killed(BaseException):
-    pass
 
 
 @pytest.fixture(scope="module", params=RECIPES)
@@ -75,64 +73,57 @@ def test_a_signal_in_mid_epoch(case, tmp_path: Path, number: signal.Signals, at:
     assert outcome(tmp_path / "run") == whole
 
 
-class DyingDisk:
-    """Kills the process at the k-th write, before it; an appended line is torn in the middle."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fatal: int) -> None:
-        self.fatal, self.writes = fatal, 0
-        self._write, self._append = files.write_bytes, files.append_line
-        monkeypatch.setattr(files, "write_bytes", self.write_bytes)
-        monkeypatch.setattr(files, "append_line", self.append_line)
-
-    def write_bytes(self, path: Path, data: bytes) -> int:
-        self.writes += 1
-        if self.writes == self.fatal:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_name(f".{path.name}.1.part").write_bytes(data[: len(data) // 2])
-            raise Killed
-        return self._write(path, data)
-
-    def append_line(self, path: Path, line: str) -> None:
-        self.writes += 1
-        if self.writes == self.fatal:
-            with path.open("a") as file:
-                file.write(line[: len(line) // 2])
-            raise Killed
-        self._append(path, line)
-
-
-def test_every_write_is_tried(case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    name, recipe, _ = case
-    disk = DyingDisk(monkeypatch, fatal=0)
-    pipeline.start(recipe, tmp_path / "run", Controls())
-    assert disk.writes == WRITES[name]
-
-
-@pytest.mark.parametrize("fatal", range(1, max(WRITES.values()) + 1))
-def test_death_at_any_write(case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal: int):
-    name, recipe, whole = case
-    if fatal > WRITES[name]:
-        return
-    with monkeypatch.context() as patch:
-        DyingDisk(patch, fatal)
-        with pytest.raises(Killed):
-            pipeline.start(recipe, tmp_path / "run", Controls())
-    assert not (tmp_path / "run" / "summary.json").exists()
-    go_on(recipe, tmp_path / "run")
-    assert outcome(tmp_path / "run") == whole
-    assert not leftovers(tmp_path / "run")
-
-
-@pytest.mark.parametrize("fatal", [2, 3, 5, 8, 10])
-def test_death_while_going_on(case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fatal: int):
+def test_a_damaged_checkpoint_costs_the_way_from_the_one_before(case, tmp_path: Path):
     _, recipe, whole = case
-    for kill in (7, fatal):
-        with monkeypatch.context() as patch:
-            DyingDisk(patch, kill)
-            with pytest.raises(Killed):
-                go_on(recipe, tmp_path / "run")
-    go_on(recipe, tmp_path / "run")
+    with pytest.raises(Interrupted):
+        go_on(recipe, tmp_path / "run", Controls(stopper=Stopper(after_s=0)))
+    with pytest.raises(Interrupted):
+        go_on(recipe, tmp_path / "run", Controls(stopper=Stopper(after_s=0)))
+    last = tmp_path / "run" / "checkpoint" / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:-1] + b"?")
+    notes: list[str] = []
+    pipeline.resume(tmp_path / "run", Controls(warn=notes.append))
+    assert notes == [
+        f"{last}: not a readable checkpoint (its bytes are not those that were written); going on from the checkpoint "
+        "before it, in epoch 1, step 1: nothing else is lost"
+    ]
     assert outcome(tmp_path / "run") == whole
+
+
+def test_images_that_changed_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(Interrupted):
+        pipeline.start(tiny(), tmp_path / "run", Controls(stopper=Stopper(after_s=0)))
+    opened = splits.open_splits
+
+    def with_one_label_changed(*given: Any) -> Any:
+        data = opened(*given)
+        data.train.labels[7] = (data.train.labels[7] + 1) % 10
+        return data
+
+    monkeypatch.setattr(splits, "open_splits", with_one_label_changed)
+    words = (
+        r"run: must go on with the images and labels that it began with, but digits has others now; put them back as"
+    )
+    with pytest.raises(DataError, match=words):
+        pipeline.resume(tmp_path / "run", Controls())
+
+
+def test_what_else_changed_since_the_run_began_is_told(tmp_path: Path):
+    run, notes = tmp_path / "run", list[str]()
+    with pytest.raises(Interrupted):
+        pipeline.start(tiny(), run, Controls(stopper=Stopper(after_s=0)))
+    before = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(before | {"date": "2999-01-01T00:00:00Z", "numpy": "1.0"}))
+    (run / "recipe.toml").write_text(tiny().text.replace("epochs = 2", "epochs = 3"))
+    with pytest.raises(Interrupted):
+        pipeline.resume(run, Controls(stopper=Stopper(after_s=0), warn=notes.append))
+    assert [note.partition(", and it is")[0] for note in notes] == [
+        f"{run}: it began with numpy 1.0 and goes on with numpy {np.__version__}; the rest will not be bitwise what it "
+        "would have been there",
+        f"{run}: the clock was put back: the run began at 2999-01-01T00:00:00Z",
+        f"{run}/recipe.toml: has changed since the run began, and the run goes on as it began; for what it says now: "
+        f"snug train {run}/recipe.toml --run ANOTHER",
+    ]
 
 
 def test_time_adds_up_over_sessions(tmp_path: Path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import threading
@@ -11,7 +12,7 @@ import torch
 
 from small_runs import leftovers, tiny
 from snugnet import files, runs
-from snugnet.errors import ArtifactError, RunExists, RunLocked, StorageError
+from snugnet.errors import ArtifactError, DataError, RunExists, RunLocked, StorageError
 from snugnet.runs import Run
 
 LINE = {"epoch": 1, "train_loss": 2.0, "val_loss": None, "val_accuracy": None}
@@ -110,6 +111,16 @@ def test_a_locked_run_is_left_alone(run: Run):
     ):
         pass
     with run.locked():
+        assert runs.is_held(run.path)
+    assert not runs.is_held(run.path)
+
+
+def test_a_system_whose_locks_fail_is_told(monkeypatch: pytest.MonkeyPatch, run: Run):
+    def refuse(*_: object, **__: object) -> bool:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files, "lock", refuse)
+    with pytest.raises(StorageError, match=r"\.lock: cannot be written \(No locks available\)"), run.locked():
         pass
 
 
@@ -202,6 +213,73 @@ def test_a_cut_checkpoint_is_refused(run: Run, kept: int):
         ArtifactError, match=r"not a readable checkpoint \(.*\); restore it from a copy, or train again"
     ):
         run.state()
+
+
+def harm(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+def test_the_last_good_checkpoint_is_gone_on_from(run: Run):
+    for epoch in (1, 2):
+        run.save({"epoch": epoch}, float(epoch))
+    last, previous = (run.path / "checkpoint" / f"{name}.safetensors" for name in ("last", "previous"))
+    harm(last)
+    again = Run.open(run.path)
+    assert again.state() == {"epoch": 1}
+    assert again.elapsed_s() == 1
+    assert again.fell_back.startswith(f"{last}: not a readable checkpoint (")
+    again.save({"epoch": 3}, 3.0)  # the damaged one does not take the place of the good one
+    harm(last)
+    assert Run.open(run.path).state() == {"epoch": 1}
+    harm(previous)
+    with pytest.raises(ArtifactError, match=r"previous.safetensors: not a readable checkpoint"):
+        Run.open(run.path).state()
+
+
+def test_a_run_killed_between_two_checkpoints_goes_on_from_the_first(run: Run):
+    for epoch in (1, 2):
+        run.save({"epoch": epoch}, float(epoch))
+    (run.path / "checkpoint" / "last.safetensors").unlink()
+    again = Run.open(run.path)
+    assert again.has_checkpoint
+    assert again.state() == {"epoch": 1}
+    assert again.fell_back == f"{run.path}/checkpoint/last.safetensors: not there"
+
+
+def test_a_best_checkpoint_has_no_other_to_go_on_from(run: Run):
+    run.save({"epoch": 1}, 1.0, "best")
+    harm(run.path / "checkpoint" / "best.safetensors")
+    words = r"another directory; or remove .*checkpoint, and `snug resume` trains from the start$"
+    with pytest.raises(ArtifactError, match=words):
+        run.state("best")
+
+
+def test_a_checkpoint_of_other_images_is_refused(run: Run):
+    run.data = "a-b"
+    run.save({"epoch": 1}, 0.0)
+    again = Run.open(run.path)
+    assert again.state() == {"epoch": 1}
+    again.data = "a-c"
+    words = r"run: must go on with the images and labels that it began with, but digits has others now; put them back"
+    with pytest.raises(DataError, match=words):
+        again.state()
+
+
+def test_what_only_going_on_needs_may_go(finished: Path, tmp_path: Path):
+    path = shutil.copytree(finished, tmp_path / "run")
+    size = sum(file.stat().st_size for file in (path / "checkpoint").iterdir())
+    assert runs.drop_checkpoints(path) == size > 0
+    assert runs.checkpoints(path) == []
+    assert runs.read_finished(path).summary == runs.read(finished).summary
+
+
+def test_checkpoints_of_an_unfinished_run_stay(run: Run):
+    run.save({"epoch": 1}, 0.0)
+    with pytest.raises(ArtifactError, match="is not finished; finish it with `snug resume"):
+        runs.drop_checkpoints(run.path)
+    assert run.has_checkpoint
 
 
 @pytest.mark.parametrize(

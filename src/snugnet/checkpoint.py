@@ -1,16 +1,18 @@
 """Training state as a file: a tree of dicts, lists, numbers and tensors in one safetensors file, without pickle.
 
-The tree stands as JSON in the header, each tensor in it as {"$tensor": name}.
+The tree stands as JSON in the header, each tensor in it as {"$tensor": name}. A seal stands in front of it, a
+hash of all the rest: nothing goes on from a file of which a bit is not as it was written.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from snugnet import files
@@ -18,30 +20,58 @@ from snugnet.errors import ArtifactError
 
 _KEY = "state"
 _TENSOR = "$tensor"
+_UNSEALED = 64 * "0"
 
 
-def write(path: Path, state: dict[str, Any]) -> None:
-    """Whole or not at all. Raises StorageError."""
+def write(path: Path, state: dict[str, Any], before: Path | None = None) -> None:
+    """Whole or not at all, and only once it was read back; what stood there becomes `before`. Raises StorageError."""
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_pack(state, tensors))
-    files.write_bytes(path, save(tensors, {_KEY: tree}))
+    data = bytearray(save(tensors, {_KEY: _UNSEALED + tree}))
+    place = _seal_at(data)
+    data[place] = _seal(data).encode()
+    with files.staged(path, data) as temporary:
+        files.prove(temporary, path, data)
+        if before is not None:
+            files.put(path, before)
+        files.put(temporary, path)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Raises ArtifactError for a file that is missing, damaged or not a checkpoint."""
+    """Raises ArtifactError for a file that is missing, damaged in any bit, or not a checkpoint."""
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
-            if text is None:
-                raise ValueError("it holds no training state")
-            tree = json.loads(text)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
-        state: dict[str, Any] = _unpack(tree, tensors)
+        data = bytearray(path.read_bytes())
+        text = _header(data).get("__metadata__", {}).get(_KEY)
+        if text is None:
+            raise ValueError("it holds no training state")
+        if not text.startswith("{"):  # one from before there were seals has none
+            seal, text = text[: len(_UNSEALED)], text[len(_UNSEALED) :]
+            data[_seal_at(data)] = _UNSEALED.encode()
+            if _seal(data) != seal:
+                raise ValueError("its bytes are not those that were written")
+        state: dict[str, Any] = _unpack(json.loads(text), load(bytes(data)))
         return state
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ArtifactError(
             f"{path}: not a readable checkpoint ({error}); restore it from a copy, or train again in another directory"
         ) from error
+
+
+def _header(data: bytearray) -> Any:
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length])
+
+
+def _seal_at(data: bytearray) -> slice:
+    """Where the seal stands: in front of the tree, whose own quotes are escaped. Raises ValueError."""
+    opening = f'"{_KEY}":"'.encode()
+    start = data.index(opening) + len(opening)
+    return slice(start, start + len(_UNSEALED))
+
+
+def _seal(data: bytearray) -> str:
+    """SHA-256 of the whole file with no seal in it."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:

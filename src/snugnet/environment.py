@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import snugnet
@@ -84,8 +85,9 @@ def command_line() -> str:
 
 def changed(before: dict[str, Any], compute: Compute, code: Sequence[str] = ()) -> str:
     """What is different from a recorded environment in ways that change numbers; "" where nothing is."""
-    before, here = {"foreign_code": {}, "processes": 1} | before, describe(compute, code)
-    telling = ("device", "precision", "processes", "threads", "torch", "hardware", "foreign_code")
+    here = describe(compute, code)
+    before = {"foreign_code": {}, "processes": 1, "numpy": here["numpy"], "snugnet": here["snugnet"]} | before
+    telling = ("device", "precision", "processes", "threads", "snugnet", "torch", "numpy", "hardware", "foreign_code")
     names = [name for name in telling if before.get(name) != here[name]]
     was, now_is = (", ".join(f"{name} {each.get(name)}" for name in names) for each in (before, here))
     return f"it began with {was} and goes on with {now_is}" if names else ""
@@ -100,6 +102,7 @@ def describe(compute: Compute, code: Sequence[str] = ()) -> dict[str, Any]:
         "date": now(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "numpy": np.__version__,
         "system": platform.platform(),
         "device": str(compute.device),
         "precision": compute.precision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from snugnet.train.history import Metric, score
 from snugnet.train.loop import Epoch, Step
 
 Observer = Callable[[Step | Epoch], None]
+RECIPE_SEEN = "recipe_toml_sha256"  # in environment.json
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def start(recipe: Recipe, path: Path, controls: Controls, *, force: bool = False
     check_watched(experiment, data)
     experiment = descended(experiment, parent, teachers, data, controls)
     if processes.leads:
-        Run.create(path, recipe, experiment, environment.describe(compute, experiment.foreign_code))
+        found = environment.describe(compute, experiment.foreign_code)
+        Run.create(path, recipe, experiment, found | {RECIPE_SEEN: _digest(recipe.text)})
     return execute(Run(path, experiment), data, compute, cost, controls)
 
 
@@ -175,15 +178,39 @@ def resume(path: Path, controls: Controls) -> dict[str, Any]:
     nets.taught_by(experiment)
     controls.planned(cost, experiment.budget)
     compute = device.choose(controls.device, experiment.train.precision)
-    if began := environment.changed(run.record().environment, compute, experiment.foreign_code):
+    before = run.record().environment
+    if began := environment.changed(before, compute, experiment.foreign_code):
         controls.warn(f"{path}: {began}; the rest will not be bitwise what it would have been there")
+    for doubt in _doubts(path, before):
+        controls.warn(doubt)
     data = opened(experiment, controls)
     return execute(run, data, compute, cost, controls)
+
+
+def _doubts(path: Path, before: dict[str, Any]) -> Iterator[str]:
+    """What a user should know of a run that is gone on with, and what does not change its result."""
+    if (began := str(before.get("date", ""))) > (now := environment.now()):
+        yield f"{path}: the clock was put back: the run began at {began}, and it is {now}; its dates are not in order"
+    given = path / "recipe.toml"
+    try:
+        seen = _digest(given.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        seen = f"cannot be read: {error}"
+    if before.get(RECIPE_SEEN, seen) != seen:
+        yield (
+            f"{given}: has changed since the run began, and the run goes on as it began; for what it says now: "
+            f"snug train {given} --run ANOTHER"
+        )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def execute(run: Run, data: Splits, compute: Compute, cost: budget.Cost, controls: Controls) -> dict[str, Any]:
     """Train, ship, judge: from whatever the run directory holds to its summary, which the first process gives alone."""
     experiment = run.experiment
+    run.data = data.digest
     if not controls.processes.leads:
         with controls.stopper, memory_explained(experiment, compute):
             follow(run, data, compute, controls)
@@ -222,6 +249,9 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
     """Runs the loop to its last epoch, writing what it yields. Raises Interrupted on a wish to stop."""
     experiment = run.experiment
     state = run.state()
+    if run.fell_back and state is not None:
+        where = f"epoch {state['epoch'] + 1}, step {state['step']}"
+        controls.warn(f"{run.fell_back}; going on from the checkpoint before it, in {where}: nothing else is lost")
     run.rewind(state["epoch"] if state else 0)
     if not experiment.train.epochs and state is None:
         run.save(loop.Learner(nets.initial_model(experiment, data), experiment.train, compute).state(), clock())
@@ -264,9 +294,14 @@ def learning(
 def interrupted(reason: str, step: Step, run: Run, controls: Controls) -> Interrupted:
     return Interrupted(
         f"{reason}: stopped in epoch {step.epoch}, step {step.step}, nothing is lost; "
-        f"go on with: {controls.processes.place.command} resume {controls.resumes or run.path}"
-        + (" --allow-code" if run.experiment.foreign_code else "")
+        f"go on with: {goes_on(run.path, run.experiment, controls)}"
     )
+
+
+def goes_on(path: Path, experiment: Experiment, controls: Controls) -> str:
+    """The command that goes on with a run."""
+    code = " --allow-code" if experiment.foreign_code else ""
+    return f"{controls.processes.place.command} resume {controls.resumes or path}{code}"
 
 
 def sweep_lr(

@@ -6,7 +6,7 @@ environment.json   versions, machine, command        model.safetensors     the a
 predictions/       logits and labels of each split   summary.json          written last: it means finished
 tracking.json      what each tracker was told        tensorboard/, ...     its own files
 bench.json         the last timing of one image      start.safetensors     what a pruned net began with
-README.md          the model card
+README.md          the model card               compress.json         what it is the smaller form of
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import csv
 import io
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,13 +28,21 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from snugnet import checkpoint, files
-from snugnet.errors import ArtifactError, RunExists, RunLocked
+from snugnet.errors import ArtifactError, DataError, RunExists, RunLocked
 from snugnet.recipe import Experiment, Recipe
 
 State = dict[str, Any]
 ROOT = Path("runs")  # where runs lie that were given no directory
 START = "start.safetensors"
-_OURS = {"recipe.toml", "environment.json", ".lock", START}  # what a run stopped while it was being created may hold
+COMPRESSION = "compress.json"
+PROBE_S = 0.2  # longer than a listing holds a lock, to see whether it is free
+_OURS = {
+    "recipe.toml",
+    "environment.json",
+    ".lock",
+    START,
+    COMPRESSION,
+}  # what a run stopped while it was being created may hold
 _GROUP = {"recipe.toml"}  # and a group
 
 
@@ -68,6 +77,9 @@ class Run:
     def __init__(self, path: Path, experiment: Experiment) -> None:
         self.path, self.experiment = path, experiment
         self.artifact = path / "model.safetensors"
+        self.data = ""  # the digest of what it learns from, once that is open
+        self.fell_back = ""  # why the last checkpoint is not the one that is gone on from
+        self._last_is_good = False  # as far as is known: it was read, or read back
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, experiment: Experiment, environment: dict[str, Any]) -> Run:
@@ -101,21 +113,13 @@ class Run:
         What a killed write left behind is removed.
         """
         try:
-            import fcntl
-        except ImportError:  # no such locks on this system
-            yield
-            return
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+            files.make_folder(self.path)
+            handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o666)
         except OSError as error:
             raise files.storage_error(self.path / ".lock", error) from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            raise RunLocked(f"{self.path}: another process is working on this run; wait for it or stop it") from error
-        try:
+            if not _locked(handle, self.path):
+                raise RunLocked(f"{self.path}: another process is working on this run; wait for it or stop it")
             for part in (entry for entry in self.path.rglob(".*.part") if files.is_part(entry)):
                 part.unlink(missing_ok=True)
             yield
@@ -128,7 +132,7 @@ class Run:
 
     @property
     def has_checkpoint(self) -> bool:
-        return self._checkpoint("last").exists()
+        return any(self._checkpoint(name).exists() for name in ("last", "previous"))
 
     def log(self, line: dict[str, Any]) -> None:
         """Adds an epoch to the metrics."""
@@ -145,17 +149,20 @@ class Run:
         return read(self.path)
 
     def save(self, state: State, elapsed_s: float, name: str = "last") -> None:
-        """Writes a checkpoint: "last" to resume from, "best" as chosen on val."""
+        """Writes a checkpoint: "last" to resume from, "best" as chosen on val. The last good one becomes "previous"."""
         stamped = {
             "recipe_sha256": self.experiment.sha256,
             "seed": self.experiment.seed,
+            "data": self.data,
             "elapsed_s": elapsed_s,
             "training": state,
         }
-        checkpoint.write(self._checkpoint(name), stamped)
+        before = self._checkpoint("previous") if name == "last" and self._last_is_good else None
+        checkpoint.write(self._checkpoint(name), stamped, before)
+        self._last_is_good |= name == "last"
 
     def state(self, name: str = "last") -> State | None:
-        """The training state of a checkpoint; None where there is none. Raises ArtifactError."""
+        """The training state of a checkpoint; None where there is none. Raises ArtifactError, DataError."""
         stamped = self._stamped(name)
         return None if stamped is None else stamped["training"]
 
@@ -165,28 +172,81 @@ class Run:
         return 0.0 if stamped is None else stamped["elapsed_s"]
 
     def _stamped(self, name: str) -> dict[str, Any] | None:
-        """A checkpoint that is known to be of this recipe and seed."""
-        path = self._checkpoint(name)
-        if not path.exists():
-            return None
-        stamped = checkpoint.read(path)
+        """A checkpoint that is known to be of this recipe, seed and data; the one before where the last is lost."""
+        path, previous = self._checkpoint(name), self._checkpoint("previous")
+        try:
+            stamped = _checkpoint(path)
+        except ArtifactError as error:
+            if name != "last" or not previous.exists():
+                raise
+            self.fell_back = str(error).partition(";")[0]
+            stamped = None
+        if name == "last":
+            self._last_is_good = stamped is not None
+            if stamped is None and previous.exists():
+                path, stamped = previous, _checkpoint(previous)
+                self.fell_back = self.fell_back or f"{self._checkpoint(name)}: not there"
+        if stamped is not None:
+            self._check_ours(path, stamped)
+        return stamped
+
+    def _check_ours(self, path: Path, stamped: dict[str, Any]) -> None:
         expected = (self.experiment.sha256, self.experiment.seed)
         if (stamped.get("recipe_sha256"), stamped.get("seed")) != expected:
             raise ArtifactError(
                 f"{path}: must come from the recipe in config.json, but is of another recipe or seed; "
                 "put back the checkpoint or the config.json that belong together, or train again in another directory"
             )
-        return stamped
+        if self.data and stamped.get("data", self.data) not in ("", self.data):
+            raise DataError(
+                f"{self.path}: must go on with the images and labels that it began with, but "
+                f"{self.experiment.data.name} has others now; put them back as they were, "
+                "or train again in another directory"
+            )
 
     def save_predictions(self, split: str, logits: Tensor, labels: Tensor) -> None:
         tensors = {"logits": logits.cpu().contiguous(), "labels": labels.cpu().contiguous()}
         files.write_bytes(self.path / "predictions" / f"{split}.safetensors", save(tensors))
 
     def finish(self, summary: dict[str, Any]) -> None:
+        files.remove(self._checkpoint("previous"))  # what shipped came from the last one, which is good
         files.write_json(self.path / "summary.json", summary)
 
     def _checkpoint(self, name: str) -> Path:
         return self.path / "checkpoint" / f"{name}.safetensors"
+
+
+def _checkpoint(path: Path) -> dict[str, Any] | None:
+    """None where there is none. Raises ArtifactError."""
+    try:
+        return checkpoint.read(path) if path.exists() else None
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; or remove {path.parent}, and `snug resume` trains from the start") from error
+
+
+def _locked(handle: int, path: Path) -> bool:
+    """Whether we hold the lock. One that only looks whether it is free holds it for a moment, and is waited for."""
+    try:
+        if files.lock(handle, wait=False):
+            return True
+        time.sleep(PROBE_S)
+        return files.lock(handle, wait=False)
+    except OSError as error:
+        raise files.storage_error(path / ".lock", error) from error
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process is working on a run at this moment."""
+    try:
+        handle = os.open(path / ".lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not files.lock(handle, wait=False)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
 
 
 def tracking(path: Path) -> dict[str, dict[str, Any]]:
@@ -308,6 +368,30 @@ def record_in_ledger(path: Path, summary: dict[str, Any]) -> None:
     line |= {name: summary[name] for name in ("seconds", "hardware", "precision", "date", "command")}
     line |= {name: summary[name] for name in NOT_IN_ALL if name in summary}
     files.append_line(path, json.dumps(line))
+
+
+def checkpoints(path: Path) -> list[Path]:
+    """The files of a run that only going on with it needs."""
+    return sorted(file for file in (path / "checkpoint").glob("*") if file.is_file())
+
+
+def drop_checkpoints(path: Path) -> int:
+    """Removes those of a finished run; the bytes that are free again. Raises ArtifactError, RunLocked, StorageError."""
+    run = Run(path, read_finished(path).experiment)
+    with run.locked():
+        sizes = {file: file.stat().st_size for file in checkpoints(path)}
+        for file in sizes:
+            files.remove(file)
+    return sum(sizes.values())
+
+
+def compression(path: Path) -> dict[str, Any]:
+    """What a run that was made smaller keeps of its making; empty of any other. Raises ArtifactError."""
+    return _read_json(path / COMPRESSION)
+
+
+def save_compression(path: Path, known: dict[str, Any]) -> None:
+    files.write_json(path / COMPRESSION, known)
 
 
 def save_timing(path: Path, timing: dict[str, Any]) -> None:

@@ -93,6 +93,7 @@ def test_the_ladder_to_a_number_of_bytes(finished: Path, elsewhere: Path):
         ("--to 9kB --int8", 2, "compress: --to chooses the way itself; give it alone, or the way without it"),
         ("--int4 --int8", 2, "compress: --int8 and --int4: a net is kept in one format; give one"),
         ("--prune params=50% --run parent", 2, "parent: holds a run; go on with it by `snug resume parent`"),
+        ("--prune params=50% --int8 --run parent", 2, "parent: holds a run; go on with it by `snug resume parent`"),
     ],
 )
 def test_what_cannot_be_meant(finished: Path, elsewhere: Path, options: str, code: int, words: str):
@@ -105,3 +106,39 @@ def test_a_run_that_is_not_finished(finished: Path, elsewhere: Path):
     shutil.copytree(finished, elsewhere / "parent")
     (elsewhere / "parent" / "summary.json").unlink()
     fails(snug("compress parent --prune params=50%"), 4, "parent: is not finished; finish it with `snug resume parent`")
+
+
+TWO_STEPS = "compress parent --prune params=50% --epochs 1 --int8 --run small"
+
+
+def test_a_way_that_was_stopped_goes_on_to_its_end(finished: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch):
+    """Stopped in the first of two runs, and begun but not done with the second."""
+    (elsewhere / "whole").mkdir()
+    shutil.copytree(finished, elsewhere / "whole" / "parent")
+    shutil.copytree(finished, elsewhere / "parent")
+    monkeypatch.chdir(elsewhere / "whole")
+    assert snug(TWO_STEPS).code == 0
+    monkeypatch.chdir(elsewhere)
+    stopped = snug(f"{TWO_STEPS} --stop-after 0")
+    assert stopped.code == 0
+    first = "runs/snugnet-digits-pruned-001"
+    assert f"go on with: snug resume {first}" in stopped.err
+    assert not Path("small").exists()
+    answer = snug(f"resume {first}")
+    assert answer.code == 0, answer.err
+    assert f"{first} is finished; on its way to a smaller one follows small" in answer.err
+    assert "On the same test images: " in answer.out
+    assert "Next:   snug compare parent small" in answer.out
+    for name in ("small/model.safetensors", f"{first}/model.safetensors"):
+        assert Path(name).read_bytes() == (elsewhere / "whole" / name).read_bytes()
+    for name in ("summary.json", "model.safetensors"):  # as if killed before it shipped
+        Path("small", name).unlink()
+    again = snug(f"resume {first} --json")
+    assert again.json["run"] == "small"
+    assert Path("small/model.safetensors").read_bytes() == Path("whole/small/model.safetensors").read_bytes()
+
+
+def test_a_damaged_origin(finished: Path, elsewhere: Path):
+    shutil.copytree(finished, elsewhere / "run")
+    Path("run/compress.json").write_text('{"then": 3}')
+    fails(snug("resume run"), 4, "run/compress.json: damaged (")

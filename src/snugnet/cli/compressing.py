@@ -92,7 +92,7 @@ def compress(
     document = shrink.beside(runs.read(run), runs.read(source)) | document
     if as_json:
         return print_json(document)
-    return _print_beside(document, source)
+    return print_beside(document, source)
 
 
 def _check_ways(prune: str | None, to: str | None, formats: list[str]) -> None:
@@ -125,7 +125,7 @@ def _climbed(
     if way.pruning and way.rounding:
         show_warning(
             f"two runs follow, a pruned one and that one in {best.format}; should the first be stopped, "
-            f"`snug resume` it, then `snug compress` it --{best.format}"
+            "`snug resume` of it goes on to the second"
         )
     return way, [rung.plain() | {"chosen": rung is best} for rung in rungs]
 
@@ -159,7 +159,7 @@ def _show_groups(pruned: Pruned) -> None:
         show_warning(f"cannot be pruned, and stay as they are: {', '.join(pruned.fixed)}")
 
 
-def _print_beside(document: dict[str, Any], made: Path) -> None:
+def print_beside(document: dict[str, Any], made: Path) -> None:
     parent = document["parent"]
     table = Table(box=None, pad_edge=False)
     for column in ("", "before", "after", "change"):

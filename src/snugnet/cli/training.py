@@ -1,4 +1,4 @@
-"""Training: train, resume, demo, lr-find."""
+"""Training: train, demo, lr-find."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RESULT_FIELDS = ("params", "bytes", "val", "test", "seconds")
 
 
 def register(app: typer.Typer) -> None:
-    for command in (train, resume, demo, lr_find):
+    for command in (train, demo, lr_find):
         app.command()(command)
 
 
@@ -73,20 +73,20 @@ def train(
     from snugnet import runs, track
 
     changes = [*(overrides or ()), *([f"seed={seed}"] if seed is not None else [])]
-    with _together(device) as processes:
+    with together(device) as processes:
         trackers = track.chosen(tracking)
         loaded = _loaded(recipe, weights, data, changes, seed)
         if budget:
             loaded = loaded.with_budget(limits(budget))
         path = run or Path(processes.agreed(lambda: str(runs.free_path(runs.ROOT, loaded.experiment.name))))
-        controls = _controls(loaded.experiment, device, stop_after, processes)
-        with _stopped_on_time(controls, path, as_json=as_json):
+        controls = controls_for(loaded.experiment, device, stop_after, processes)
+        with stopped_on_time(controls, path, as_json=as_json):
             if seeds is None:
                 summaries = [_train_one(loaded, path, controls, trackers, force=data is not None)]
             else:
-                summaries = _train_seeds(loaded, path, seeds, controls, trackers, force=data is not None)
+                summaries = train_seeds(loaded, path, seeds, controls, trackers, force=data is not None)
             if processes.leads:
-                _finish(summaries, path, record=record, as_json=as_json, group=seeds is not None)
+                finish(summaries, path, record=record, as_json=as_json, group=seeds is not None)
 
 
 def _loaded(
@@ -108,35 +108,6 @@ def _loaded(
     loaded = finetune.own_data(weights, data, changes, seed or 0)
     show_warning(finetune.words(loaded.experiment))
     return loaded
-
-
-def resume(
-    run: Annotated[Path, typer.Argument(help="The run directory, or that of several seeds.")],
-    device: Device = "auto",
-    stop_after: StopAfter = None,
-    record: Record = False,
-    tracking: Track = None,
-    as_json: Json = False,
-) -> None:
-    """Go on exactly where a run stopped: bitwise as if it never had.
-
-    Example: snug resume runs/snugnet-quickstart-001
-    """
-    from snugnet import runs, track
-    from snugnet.track.observer import recorded
-
-    with _together(device) as processes:
-        trackers = track.available(recorded(run)) if tracking is None else track.chosen(tracking)
-        group = runs.read_group(run)
-        experiment = runs.read(run).experiment if group is None else group.recipe.experiment
-        controls = _controls(experiment, device, stop_after, processes)
-        with _stopped_on_time(controls, run, as_json=as_json):
-            if group is None:
-                summaries = [_resume_one(run, experiment, controls, trackers)]
-            else:
-                summaries = _train_seeds(group.recipe, run, group.seeds, controls, trackers, force=True)
-            if processes.leads:
-                _finish(summaries, run, record=record, as_json=as_json, group=group is not None)
 
 
 def demo(as_json: Json = False) -> None:
@@ -167,7 +138,7 @@ def demo(as_json: Json = False) -> None:
         soft_wrap=True,
     )
     path = runs.free_path(runs.ROOT, "demo")
-    summary = _train_one(loaded, path, _controls(loaded.experiment, "auto", None), (), force=False)
+    summary = _train_one(loaded, path, controls_for(loaded.experiment, "auto", None), (), force=False)
     if as_json:
         fields = {"run": str(path), "dataset": dataset, "params": summary["params"], "accuracy": summary["test"]}
         return print_json(fields | {"report": str(path / "report.html")})
@@ -201,7 +172,7 @@ def lr_find(
 
     plan = _range({"low": low, "high": high, "steps": steps, "rise": rise, "smoothing": smoothing})
     loaded = recipes.load(recipe, overrides or ()).with_data(data)
-    controls = _controls(loaded.experiment, device, None)
+    controls = controls_for(loaded.experiment, device, None)
     points = []
     for point in pipeline.sweep_lr(loaded, plan, controls, force=data is not None):
         points.append(point)
@@ -232,7 +203,7 @@ def _range(values: dict[str, Any]) -> RangeConfig:
 
 
 @contextlib.contextmanager
-def _together(device_name: str) -> Iterator[Processes]:
+def together(device_name: str) -> Iterator[Processes]:
     """The processes that torchrun started. Of an error, the first that meets one tells."""
     from snugnet import device, parallel
 
@@ -246,7 +217,7 @@ def _together(device_name: str) -> Iterator[Processes]:
             raise
 
 
-def _controls(
+def controls_for(
     experiment: Experiment, device_name: str, stop_after: str | None, processes: Processes | None = None
 ) -> Controls:
     """Says on which device and in which precision, and prepares the wish to stop."""
@@ -262,8 +233,8 @@ def _controls(
     if note := experiment.train.schedule.fills(experiment.train.epochs):
         show_warning(note)
     compute = device.choose(device_name, experiment.train.precision)
-    together = processes or ALONE
-    count = together.place.count
+    shared = processes or ALONE
+    count = shared.place.count
     errors.print(
         f"{environment.hardware(compute.device)} · {compute.precision} · torch {environment.torch_version()}"
         + (f" · {count} processes" if count > 1 else ""),
@@ -275,12 +246,12 @@ def _controls(
         started=STARTED,
         download=show_download,
         warn=show_warning,
-        processes=together,
+        processes=shared,
     )
 
 
 @contextlib.contextmanager
-def _stopped_on_time(controls: Controls, path: Path, *, as_json: bool) -> Iterator[None]:
+def stopped_on_time(controls: Controls, path: Path, *, as_json: bool) -> Iterator[None]:
     """A training that --stop-after ended is a success, though not a finished one."""
     try:
         yield
@@ -290,6 +261,22 @@ def _stopped_on_time(controls: Controls, path: Path, *, as_json: bool) -> Iterat
         errors.print(str(stop), soft_wrap=True, markup=False)
         if as_json and controls.processes.leads:
             print_json({"run": str(path), "finished": False, **dict.fromkeys(RESULT_FIELDS)})
+
+
+@contextlib.contextmanager
+def _kept(path: Path, experiment: Experiment, controls: Controls) -> Iterator[None]:
+    """Says of a run that Ctrl-C ended at once how to go on with it."""
+    from snugnet.pipeline import goes_on
+
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not (path / "config.json").is_file():
+            raise
+        raise Interrupted(
+            f"Ctrl-C: stopped at once; {path} is kept up to its last checkpoint; "
+            f"go on with: {goes_on(path, experiment, controls)}"
+        ) from stop
 
 
 def _observed(controls: Controls, experiment: Experiment, path: Path) -> tuple[Display, Controls]:
@@ -306,22 +293,24 @@ def _train_one(
     from snugnet.track.observer import along
 
     display, observed = _observed(controls, loaded.experiment, path)
-    with display:
-        summary = along(trackers, path, observed, lambda told: pipeline.start(loaded, path, told, force=force))
-    if controls.processes.leads:
-        _report(path)
+    with _kept(path, loaded.experiment, controls):
+        with display:
+            summary = along(trackers, path, observed, lambda told: pipeline.start(loaded, path, told, force=force))
+        if controls.processes.leads:
+            _report(path)
     return summary
 
 
-def _resume_one(path: Path, experiment: Experiment, controls: Controls, trackers: Sequence[str]) -> dict[str, Any]:
+def resume_one(path: Path, experiment: Experiment, controls: Controls, trackers: Sequence[str]) -> dict[str, Any]:
     from snugnet import pipeline
     from snugnet.track.observer import along
 
     display, observed = _observed(controls, experiment, path)
-    with display:
-        summary = along(trackers, path, observed, lambda told: pipeline.resume(path, told))
-    if controls.processes.leads:
-        _report(path)
+    with _kept(path, experiment, controls):
+        with display:
+            summary = along(trackers, path, observed, lambda told: pipeline.resume(path, told))
+        if controls.processes.leads:
+            _report(path)
     return summary
 
 
@@ -329,14 +318,26 @@ def train_prepared(
     loaded: LoadedRecipe, path: Path, device: str, stop_after: str | None, *, as_json: bool
 ) -> dict[str, Any] | None:
     """Trains a recipe that another command made; its summary, or None where --stop-after ended it before its end."""
-    controls = _controls(loaded.experiment, device, stop_after)
+    controls = controls_for(loaded.experiment, device, stop_after)
     summaries: list[dict[str, Any]] = []
-    with _stopped_on_time(controls, path, as_json=as_json):
+    with stopped_on_time(controls, path, as_json=as_json):
         summaries.append(_train_one(loaded, path, controls, (), force=True))
     return summaries[0] if summaries else None
 
 
-def _train_seeds(
+def resume_prepared(path: Path, device: str, stop_after: str | None, *, as_json: bool) -> dict[str, Any] | None:
+    """The same of a run that has begun."""
+    from snugnet import runs
+
+    experiment = runs.read(path).experiment
+    controls = controls_for(experiment, device, stop_after)
+    summaries: list[dict[str, Any]] = []
+    with stopped_on_time(controls, path, as_json=as_json):
+        summaries.append(resume_one(path, experiment, controls, ()))
+    return summaries[0] if summaries else None
+
+
+def train_seeds(
     loaded: LoadedRecipe, root: Path, count: int, controls: Controls, trackers: Sequence[str], *, force: bool
 ) -> list[dict[str, Any]]:
     """Seeds from the recipe's on, each a run of its own in root; those that exist are gone on with."""
@@ -362,7 +363,7 @@ def _train_seeds(
         if number:  # the first carries the command's start-up; the others begin here
             controls = dataclasses.replace(controls, started=time.monotonic())
         if controls.processes.agreed((path / "config.json").is_file):
-            summaries.append(_resume_one(path, seeded.experiment, controls, trackers))
+            summaries.append(resume_one(path, seeded.experiment, controls, trackers))
         else:
             summaries.append(_train_one(seeded, path, controls, trackers, force=force))
     return summaries
@@ -374,7 +375,7 @@ def _report(path: Path) -> None:
     write_run_report(path)
 
 
-def _finish(summaries: list[dict[str, Any]], path: Path, *, record: bool, as_json: bool, group: bool) -> None:
+def finish(summaries: list[dict[str, Any]], path: Path, *, record: bool, as_json: bool, group: bool) -> None:
     from snugnet import runs
 
     if record:

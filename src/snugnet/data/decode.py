@@ -18,7 +18,7 @@ from torch import Tensor
 from snugnet.data.mapped import images_in
 from snugnet.data.places import cache_folder
 from snugnet.errors import DataError
-from snugnet.files import storage_error
+from snugnet.files import put, storage_error
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 VERSION = 1  # part of the cache's key: raise it when decoding changes any pixel
@@ -153,7 +153,9 @@ def _write_cache(path: Path, images: Iterable[Any], shape: tuple[int, ...]) -> N
             np.lib.format.write_array_header_1_0(file, header)
             for image in images:
                 file.write(image.tobytes())
-        temporary.replace(path)
+            file.flush()
+            os.fsync(file.fileno())
+        put(temporary, path)
     except OSError as error:
         raise storage_error(path, error) from error
     finally:

@@ -11,7 +11,7 @@ from torch import Tensor
 from snugnet.data.config import DataConfig, Normalization
 from snugnet.data.copies import NO_COPIES, Copies, extra_copies
 from snugnet.data.download import Report, silent
-from snugnet.data.images import DataInfo, Images, content_hashes, held_out, join
+from snugnet.data.images import DataInfo, Images, content_hashes, digest, held_out, join
 from snugnet.data.mapped import Pixels, parts
 from snugnet.data.sources import open_source
 from snugnet.errors import DataError, RecipeError
@@ -29,6 +29,11 @@ class Splits:
     val: Images
     normalization: Normalization
     copies: Copies = NO_COPIES
+
+    @property
+    def digest(self) -> str:
+        """Of all images and labels of both, whatever their order."""
+        return f"{digest(self.train)}-{digest(self.val)}"
 
     @property
     def shown_labels(self) -> Tensor:

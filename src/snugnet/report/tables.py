@@ -1,5 +1,5 @@
-"""`python -m snugnet.report.tables`: fills the generated parts of documents from results/ledger.jsonl, and draws ours
-beside what papers print."""
+"""`python -m snugnet.report.tables`: fills the generated parts of documents from results/ledger.jsonl, draws ours beside
+what papers print, and writes docs/errors.md from the code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from snugnet import files
 from snugnet.report import claims, landscape
+from snugnet.report.errors_page import errors_page
 from snugnet.report.ledger import read_ledger
 from snugnet.report.ledger_page import ledger_page
 from snugnet.report.markers import render_blocks
@@ -17,6 +18,7 @@ PAGE = Path("results/index.html")
 LITERATURE = Path("results/literature.toml")
 CLAIMS, CLAIMED = Path("results/claims.toml"), Path("docs/claims.md")
 PICTURE = Path("docs/images/accuracy.png")
+ERRORS = Path("docs/errors.md")
 
 CLAIMS_HEAD = """# What the papers claim, and what came of it here
 
@@ -39,7 +41,7 @@ def rendered(root: Path = Path()) -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    for document, text in rendered().items():
+    for document, text in (rendered() | {ERRORS: errors_page()}).items():
         files.write_text(document, text)
     known = landscape.points(read_ledger(LEDGER), LITERATURE)
     if not PICTURE.exists() or landscape.shown(PICTURE) != landscape.digest(known):

@@ -131,7 +131,7 @@ def export(path: Path, wish: Wish) -> Exported:
     if not exported.is_true:
         return exported
     try:
-        unchecked.replace(output)
+        files.put(unchecked, output)
     except OSError as error:
         raise files.storage_error(output, error) from error
     return replace(exported, path=output)
