@@ -63,6 +63,8 @@ STAGES = st.fixed_dictionaries(
             {"kind": st.sampled_from(["projection", "always", "none"]), "kernel": _odd(3)}
         ),
         "se": st.fixed_dictionaries({"reduction": st.integers(1, 4)}),
+        "eca": st.fixed_dictionaries({}, optional={"kernel": _odd(5)}),
+        "cbam": st.fixed_dictionaries({"reduction": st.integers(1, 4), "kernel": _odd(7)}),
         "drop_path": st.sampled_from([0.0, 0.25]),
         "pool": POOLS,
     },

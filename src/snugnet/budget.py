@@ -19,6 +19,7 @@ from snugnet.compress.config import Quantization
 from snugnet.compress.graph import structure
 from snugnet.config import Frozen
 from snugnet.errors import OverBudget, RecipeError
+from snugnet.models.layers import AcrossChannels
 from snugnet.models.resnet import ResNet, build_meta
 from snugnet.models.spec import ModelSpec
 from snugnet.problems import nearest
@@ -155,6 +156,8 @@ def _macs(module: nn.Module, output: Tensor) -> int:
     """Multiply-adds for one image: each output value takes one for every weight of its filter."""
     if isinstance(module, nn.Conv2d):
         return prod(output.shape[1:]) * prod(module.weight.shape[1:])
+    if isinstance(module, AcrossChannels):
+        return prod(output.shape[1:]) * module.weight.shape[-1]
     return prod(output.shape[1:]) * module.in_features if isinstance(module, nn.Linear) else 0
 
 
@@ -188,10 +191,13 @@ class _LiveTensors(TorchDispatchMode):
 def _trace(model: ResNet, spec: ModelSpec) -> tuple[list[Layer], int]:
     """One image through the net on the meta device: its layers, and the peak of live activations in bytes."""
     layers: list[Layer] = []
+    counted = set[int]()  # weights that several layers share count at the first
 
     def record(name: str, module: nn.Module) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            params = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+            own = [each for each in module.parameters(recurse=False) if id(each) not in counted]
+            counted.update(map(id, own))
+            params = sum(parameter.numel() for parameter in own)
             layers.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), params, _macs(module, output)))
 
         return module.register_forward_hook(hook)

@@ -107,6 +107,7 @@ def widest(experiment: Experiment, card: Card, limits: Budget) -> Experiment:
     afresh = {"init_from": None, "transfer": False}  # a net of another width has no place for those weights
     train = experiment.train.model_copy(update=afresh)
     made_here = {"budget": limits, "published": None, "expect": None}
+    model = model.trained_as(experiment.model)  # the card's net is the one that ships
     return experiment.model_copy(update={"model": model, "train": train, **made_here})
 
 
@@ -118,7 +119,9 @@ def _baked(card: Card) -> Any:
         given = getattr(part, name, None)
         if given is None:
             return part
-        widths = tuple(map(model.scaled, given)) if isinstance(given, tuple) else model.scaled(given)
+        of = getattr(part, "groups", 1)
+        many = isinstance(given, tuple)
+        widths = tuple(model.scaled(each, of) for each in given) if many else model.scaled(given, of)
         return part.model_copy(update={name: widths})
 
     stages = tuple(scaled(scaled(stage, "channels"), "inner") for stage in model.stages)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,9 +13,10 @@ from snugnet.compress.execute import observe
 from snugnet.compress.graph import Graph, Node, Weights
 from snugnet.compress.numbers import Codes, Range, best_range, quantize_weight
 
+LEAST_SHARE = 2.0**-16
 SAMPLE = 16_384  # values of a map that are kept of each batch
 PERCENTILE = 99.99
-KEEPS_RANGE = ("max_pool", "flatten")  # what comes out is among what went in
+KEEPS_RANGE = ("max_pool", "channel_max", "shuffle", "flatten")  # what comes out is among what went in
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,26 @@ def ranged(graph: Graph) -> list[Node]:
 
 
 def quantize_weights(graph: Graph, weights: Weights, config: Quantization) -> dict[str, Codes]:
-    layers = graph.layers
-    return {
-        node.name: quantize_weight(
-            weights[node.name][0],
-            bits := config.bits(number, len(layers)),
-            config.group if bits == 4 else None,
-        )
-        for number, node in enumerate(layers)
-    }
+    """Nodes that share weights share their codes, made of the largest row of each channel; each has its own scales,
+    which are negative where its norm turns a channel round."""
+    stored, found = graph.stored, dict[str, Codes]()
+    for number, owner in enumerate(stored):
+        uses = [name for name, own in graph.owners.items() if own == owner.name]
+        rows = torch.stack([weights[name][0] for name in uses])
+        largest = rows.flatten(2).norm(dim=2).argmax(0)
+        base, bits = rows[largest, torch.arange(rows.shape[1])], config.bits(number, len(stored))
+        codes = quantize_weight(base, bits, config.group if bits == 4 else None)
+        for name in uses:
+            share = torch.ones_like(codes.scales) if len(uses) == 1 else _share(weights[name][0], base)
+            found[name] = replace(codes, scales=codes.scales * share)
+    return found
+
+
+def _share(weight: Tensor, base: Tensor) -> Tensor:
+    """How many times the base each channel's weights are; of nothing a trace, since scales are divided by."""
+    dots, squares = ((each * base).flatten(1).sum(1) for each in (weight, base))
+    share = torch.where(squares > 0, dots / squares, torch.ones_like(dots))
+    return torch.where(share < 0, -1.0, 1.0) * share.abs().clamp(min=LEAST_SHARE)
 
 
 @torch.no_grad()

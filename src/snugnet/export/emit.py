@@ -135,12 +135,18 @@ class Integers:
     def _weights(self, node: Node) -> tuple[str, str]:
         """int4 too: a code times its factor is an int8."""
         sheet, codes = self.sheet, self.net.codes[node.name]
-        steps = (self.net.range_of(node.inputs[0]).scale * codes.scales.double()).float()
+        steps = (self.net.range_of(node.inputs[0]).scale * codes.scales.abs().double()).float()
         weight = sheet.add("DequantizeLinear", *self._codes(codes), axis=0)
-        biases = sheet.constant(self.net.biases[node.name].numpy())
+        biases = sheet.constant((self.net.biases[node.name] * codes.signs).numpy())
         return weight, sheet.add("DequantizeLinear", biases, sheet.constant(steps.numpy()), axis=0)
 
     def _codes(self, codes: Codes) -> tuple[str, str, str]:
-        unsigned = (codes.integers().numpy().astype(np.int16) + MIDDLE).astype(np.uint8)
+        """Scales above zero, as runtimes want them."""
+        signs = codes.signs.view(-1, *[1] * (codes.codes.dim() - 1))
+        unsigned = ((codes.integers() * signs).numpy().astype(np.int16) + MIDDLE).astype(np.uint8)
         zeros = np.full(len(unsigned), MIDDLE, np.uint8)
-        return self.sheet.constant(unsigned), self.sheet.constant(codes.scales.numpy()), self.sheet.constant(zeros)
+        return (
+            self.sheet.constant(unsigned),
+            self.sheet.constant(codes.scales.abs().numpy()),
+            self.sheet.constant(zeros),
+        )

@@ -68,6 +68,11 @@ def uncut(sheet: Sheet, graph: Graph, node: Node, inputs: Sequence[str], weights
     match node.kind:
         case "conv":
             return sheet.add("Conv", *inputs, *weights, **_moves(node), **_if(node.groups != 1, group=node.groups))
+        case "band":
+            ends = node.kernel // 2
+            turned = sheet.add("Transpose", *inputs, perm=[0, 2, 1, 3])
+            summed = sheet.add("Conv", turned, *weights, **_if(ends, pads=[ends, 0, ends, 0]))
+            return sheet.add("Transpose", summed, perm=[0, 2, 1, 3])
         case "linear":
             return sheet.add("Gemm", *inputs, *weights, transB=1)
         case "add":
@@ -83,6 +88,13 @@ def uncut(sheet: Sheet, graph: Graph, node: Node, inputs: Sequence[str], weights
                 return sheet.add("GlobalAveragePool", *inputs)
             padded = _if(node.padding, count_include_pad=1)
             return sheet.add("AveragePool", *inputs, kernel_shape=[node.kernel] * 2, **_moves(node), **padded)
+        case "channel_max":
+            return sheet.add("ReduceMax", *inputs, axes=[1])
+        case "channel_mean":
+            return sheet.add("ReduceMean", *inputs, axes=[1])
+        case "shuffle":
+            order = np.arange(node.shape[0], dtype=np.int32).reshape(node.groups, -1).T.ravel()
+            return sheet.add("Gather", *inputs, sheet.constant(order), axis=1)
         case "flatten":
             return sheet.add("Flatten", *inputs)
         case "map":

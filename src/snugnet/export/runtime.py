@@ -22,8 +22,9 @@ SUFFIX = ".onnx"
 QUIET = 4  # of ONNX Runtime's log: what is fatal alone; the rest comes as exceptions
 MOST = 1 << 28  # numbers in all values of one image: 1 GB
 KNOWN = (
-    "Add AveragePool Cast Clip Concat Conv DequantizeLinear Div Elu Erf Flatten Gemm GlobalAveragePool HardSigmoid "
-    "LeakyRelu MaxPool Mul QuantizeLinear Relu Selu Sigmoid Softmax Softplus Tanh"
+    "Add AveragePool Cast Clip Concat Conv DequantizeLinear Div Elu Erf Flatten Gather Gemm GlobalAveragePool "
+    "HardSigmoid LeakyRelu MaxPool Mul QuantizeLinear ReduceMax ReduceMean Relu Selu Sigmoid Softmax Softplus Tanh "
+    "Transpose"
 )
 OPERATORS = frozenset(
     KNOWN.split()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snugnet import artifact, budget, runs
 from snugnet.artifact import Card, Shipped
 from snugnet.budget import Budget
-from snugnet.compress import integer
+from snugnet.compress import channels, integer
 from snugnet.compress.config import QuantizeConfig
 from snugnet.compress.graph import folded, structure
 from snugnet.compress.prune import PruneConfig
@@ -80,7 +80,7 @@ def _rungs(shipped: Shipped, parent: Any, data: Splits, size_bytes: int, where: 
     for name, config in WHOLE.items():
         whole = _rung(name, config, None, shipped, data, where)
         yield whole
-        if whole.size_bytes <= size_bytes:
+        if whole.size_bytes <= size_bytes or channels.obstacle(shipped.card.model):
             continue
         pruning = Pruning(f"bytes={size_bytes}", PruneConfig())
         kept = config.shipped if config else None
