@@ -86,6 +86,8 @@ def obstacle(spec: ModelSpec) -> str:
         parts += [f"block = {stage.block!r}"] if stage.block in NOT_FOLLOWED else []
         if parts:
             return f"model.stages.{index}: {' and '.join(parts)}"
+    if spec.head.pool == "attention":
+        return "model.head: pool = 'attention'"
     stem = spec.stem
     given = [] if stem == "none" else [name for name in ("conv", "norm_input", "bare") if getattr(stem, name)]
     return f"model.stem: {' and '.join(given)}" if given else ""

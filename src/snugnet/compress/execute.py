@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snugnet.compress.graph import BLUNT, Graph, Node, Weights
+from snugnet.models import compact
 from snugnet.models.layers import shuffled
 
 Operation = Callable[[Node, Sequence[Tensor]], Tensor]
@@ -55,6 +56,17 @@ def uncut(node: Node, inputs: Sequence[Tensor], weight: Tensor | None, bias: Ten
             return F.max_pool2d(x, node.kernel, node.stride, node.padding)
         case "avg_pool":
             return F.avg_pool2d(x, node.kernel, node.stride, node.padding)
+        case "layer_norm":
+            assert weight is not None
+            assert bias is not None
+            return compact.layer_norm(x, weight, bias, node.eps)
+        case "positions":
+            assert weight is not None
+            return x + weight
+        case "attention":
+            return compact.attended(x, node.groups)
+        case "weigh":
+            return compact.weighed(x, inputs[1])
         case "channel_max":
             return x.amax(1, keepdim=True)
         case "channel_mean":
@@ -90,7 +102,7 @@ class Folded(nn.Module):
         return run(self.graph, images, self._compute)
 
     def _compute(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
-        if node.layer is None:
+        if node.layer is None and not node.floats:
             return compute(node, inputs)
         return compute(node, inputs, self.weights[node.name], self.biases[node.name])
 

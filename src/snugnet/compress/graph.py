@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal, cast
@@ -17,19 +17,20 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from snugnet.errors import RecipeError
-from snugnet.models import convs
+from snugnet.models import compact, convs
 from snugnet.models.layers import AcrossChannels, DropPath, Shuffle
 from snugnet.models.resnet import ResNet, build_meta
 from snugnet.models.spec import ModelSpec
 
 Kind = Literal[
     "input", "conv", "band", "linear", "add", "mul", "cat", "max_pool", "avg_pool", "channel_max", "channel_mean",
-    "shuffle", "flatten", "map",
+    "shuffle", "flatten", "map", "layer_norm", "positions", "attention", "weigh",
 ]  # fmt: skip
 Weights = dict[str, tuple[Tensor, Tensor]]  # of a node with a layer: (O, I / groups, K, K) or (O, I), and bias (O,)
 Function = Callable[[Tensor], Tensor]
 
-LEAVES = (*convs.LEAVES, DropPath, AcrossChannels, Shuffle)
+FLOATING = ("layer_norm", "positions", "attention", "weigh")
+LEAVES = (*convs.LEAVES, *compact.FLOATING, DropPath, AcrossChannels, Shuffle)
 POOLING: dict[str, tuple[Kind, Kind]] = {"mean": ("avg_pool", "channel_mean"), "amax": ("max_pool", "channel_max")}
 SILENT = (nn.Identity, nn.Dropout, DropPath)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
@@ -79,6 +80,8 @@ class Node:
     groups: int = 1
     function: str = ""  # of a map, else what cuts the result: "relu", "relu6" or ""
     apply: Function | None = field(default=None, compare=False)  # the same as a torch function, of a map
+    floats: tuple[str, ...] = ()  # tensors that stay floats, by name
+    eps: float = 0.0  # of a layer norm
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,16 @@ class Graph:
     def layers(self) -> list[Node]:
         """Those that have weights, in order."""
         return [node for node in self.nodes if node.layer is not None]
+
+    @property
+    def floating(self) -> Node | None:
+        """The first operation that integers do not compute; None where they compute the net."""
+        return next((node for node in self.nodes if node.kind in FLOATING), None)
+
+    @property
+    def in_floats(self) -> list[Node]:
+        """Those whose numbers stay floats, in order."""
+        return [node for node in self.nodes if node.floats]
 
     @cached_property
     def owners(self) -> dict[str, str]:
@@ -189,6 +202,8 @@ def _of_module(path: str, module: nn.Module, name: str, inputs: tuple[str, ...],
         return Node(name, "flatten", inputs, shape)
     if isinstance(module, nn.Linear):
         return Node(name, "linear", inputs, shape, Layer(path))
+    if isinstance(module, compact.FLOATING):
+        return _floating(path, module, name, inputs, shape)
     if isinstance(module, AcrossChannels):
         return Node(name, "band", inputs, shape, Layer(path), _one(module.kernel_size))
     if isinstance(module, Shuffle):
@@ -206,6 +221,17 @@ def _of_module(path: str, module: nn.Module, name: str, inputs: tuple[str, ...],
     raise RecipeError(
         f"model: cannot be folded: {type(module).__name__} at {path} is none of the layers that compressing knows"
     )
+
+
+def _floating(path: str, module: nn.Module, name: str, inputs: tuple[str, ...], shape: tuple[int, ...]) -> Node:
+    if isinstance(module, compact.LayerNorm):
+        floats = (f"{path}.weight", f"{path}.bias")
+        return Node(name, "layer_norm", inputs, shape, floats=floats, eps=module.eps)
+    if isinstance(module, compact.Positions):
+        return Node(name, "positions", inputs, shape, floats=(f"{path}.weight",))
+    if isinstance(module, compact.Attend):
+        return Node(name, "attention", inputs, shape, groups=module.heads)
+    return Node(name, "weigh", inputs, shape)
 
 
 def _of_pool(module: nn.Module, name: str, inputs: tuple[str, ...], shape: tuple[int, ...]) -> Node:
@@ -273,7 +299,14 @@ def _can_cut(node: Node) -> bool:
 
 def folded(graph: Graph, tensors: Mapping[str, Tensor]) -> Weights:
     """The weights of each node with a layer, by its name, norms folded into them (in float64, then rounded)."""
-    return {node.name: _folded(node.layer, tensors) for node in graph.layers if node.layer}
+    found = {node.name: _folded(node.layer, tensors) for node in graph.layers if node.layer}
+    return found | {node.name: in_floats([tensors[name] for name in node.floats]) for node in graph.in_floats}
+
+
+def in_floats(given: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The numbers of a node that stay floats, as weight and bias; positions have none of the second."""
+    weight, *rest = (each.float() for each in given)
+    return weight, rest[0] if rest else weight.new_zeros(0)
 
 
 def _folded(layer: Layer, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,8 @@ def module(net: Quantized) -> nn.Module:
     """The net of (N, C, H, W) normalised float images to (N, classes) float logits."""
     if net.ranges:
         return Integer(net)
-    return Folded(net.graph, {name: (codes.values(), net.biases[name]) for name, codes in net.codes.items()})
+    weights = {name: (codes.values(), net.biases[name]) for name, codes in net.codes.items()}
+    return Folded(net.graph, weights | net.floats)
 
 
 class Integer(nn.Module):

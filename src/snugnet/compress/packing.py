@@ -10,21 +10,23 @@ import torch
 from torch import Tensor
 
 from snugnet.compress.config import Quantization
-from snugnet.compress.graph import Graph
+from snugnet.compress.graph import Graph, Node, in_floats
 from snugnet.compress.numbers import Codes, Range
-from snugnet.compress.quantize import Quantized, ranged
+from snugnet.compress.quantize import Quantized, check, ranged
 
 Shape = tuple[int, ...]
 
 
 def layout(graph: Graph, quantization: Quantization) -> dict[str, tuple[torch.dtype, int]]:
-    """Type and length of each tensor of the file; empty ones are left out."""
-    lengths = dict.fromkeys(("weights8", "weights4", "factors", "scales", "biases", "ranges", "zeros"), 0)
+    """Type and length of each tensor of the file; empty ones are left out. Raises RecipeError."""
+    check(graph, quantization)
+    lengths = dict.fromkeys(("weights8", "weights4", "factors", "scales", "biases", "ranges", "zeros", "floats"), 0)
+    lengths["floats"] = sum(prod(shape) for node in graph.in_floats for shape in _float_shapes(node))
     for node in graph.layers:
         lengths["scales"] += graph.weight_shape(node)[0]
         lengths["biases"] += graph.weight_shape(node)[0]
-    for node, bits in _bits(graph, quantization).items():
-        shape = graph.weight_shape(graph.node(node))
+    for name, bits in _bits(graph, quantization).items():
+        shape = graph.weight_shape(graph.node(name))
         lengths[f"weights{bits}"] += prod(shape)
         lengths["factors"] += shape[0] * _groups(shape, bits, quantization)
     lengths["weights4"] = ceil(lengths["weights4"] / 2)
@@ -39,6 +41,11 @@ def _bits(graph: Graph, quantization: Quantization) -> dict[str, int]:
     """Of the weights of each node that owns its own."""
     stored = graph.stored
     return {node.name: quantization.bits(number, len(stored)) for number, node in enumerate(stored)}
+
+
+def _float_shapes(node: Node) -> list[Shape]:
+    """Of the numbers of a node that stay floats."""
+    return [node.shape] if node.kind == "positions" else [node.shape[:1]] * 2
 
 
 def _groups(shape: Shape, bits: int, quantization: Quantization) -> int:
@@ -58,6 +65,7 @@ def pack(net: Quantized) -> dict[str, Tensor]:
         "scales": [codes[node.name].scales for node in layers],
         "biases": [net.biases[node.name] for node in layers],
     }
+    packed["floats"] = [each.flatten() for node in net.graph.in_floats for each in net.floats[node.name]]
     if net.ranges:
         found = [net.ranges[node.name] for node in ranged(net.graph)]
         packed["ranges"] = [torch.tensor([each.scale for each in found])]
@@ -95,7 +103,8 @@ def unpack(graph: Graph, quantization: Quantization, tensors: Mapping[str, Tenso
     if quantization.is_integer:
         numbers = zip(tensors["ranges"].tolist(), tensors["zeros"].tolist(), strict=True)
         ranges = {node.name: Range(*each) for node, each in zip(ranged(graph), numbers, strict=True)}
-    return Quantized(graph, codes, biases, ranges)
+    floats = {node.name: in_floats([take("floats", each) for each in _float_shapes(node)]) for node in graph.in_floats}
+    return Quantized(graph, codes, biases, ranges, floats)
 
 
 def _unpacked(take: _Taker, shape: Shape, bits: int, quantization: Quantization) -> Codes:

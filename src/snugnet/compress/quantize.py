@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from snugnet.compress.config import Quantization, QuantizeConfig
 from snugnet.compress.execute import observe
 from snugnet.compress.graph import Graph, Node, Weights
 from snugnet.compress.numbers import Codes, Range, best_range, quantize_weight
+from snugnet.errors import RecipeError
 
 LEAST_SHARE = 2.0**-16
 SAMPLE = 16_384  # values of a map that are kept of each batch
@@ -22,17 +23,28 @@ KEEPS_RANGE = ("max_pool", "channel_max", "shuffle", "flatten")  # what comes ou
 @dataclass(frozen=True)
 class Quantized:
     """A net as it ships: by name of node. `ranges` is empty where activations are float, and biases are float32 then;
-    else a bias is int32 in steps of its input's scale times its channel's."""
+    else a bias is int32 in steps of its input's scale times its channel's. `floats` are weight and bias of what stays
+    as it is: layer norms and positions."""
 
     graph: Graph
     codes: dict[str, Codes]
     biases: dict[str, Tensor]
     ranges: dict[str, Range]
+    floats: Weights = field(default_factory=dict)
 
     def range_of(self, name: str) -> Range:
         """Of the values of a node, those included that keep the range of their input."""
         node = self.graph.node(name)
         return self.range_of(node.inputs[0]) if node.kind in KEEPS_RANGE else self.ranges[name]
+
+
+def check(graph: Graph, config: Quantization) -> None:
+    """Raises RecipeError of a net that integers cannot compute, where they should."""
+    if config.is_integer and graph.floating is not None:
+        raise RecipeError(
+            f"quantize.activations: must be 'float' for a net with {graph.floating.kind.replace('_', ' ')}, which is "
+            f"not computed in integers; got {config.activations or 'int8'!r}; weights may be int8 or int4 all the same"
+        )
 
 
 def ranged(graph: Graph) -> list[Node]:
@@ -113,11 +125,13 @@ def whole_biases(
 def quantize(graph: Graph, weights: Weights, codes: dict[str, Codes], ranges: dict[str, Range]) -> Quantized:
     """Without ranges biases stay float, and activations."""
     if not ranges:
-        return Quantized(graph, codes, {name: bias for name, (_, bias) in weights.items()}, {})
+        floats = {node.name: weights[node.name] for node in graph.in_floats}
+        return Quantized(graph, codes, {name: weights[name][1] for name in codes}, {}, floats)
     return Quantized(graph, codes, whole_biases(graph, weights, codes, ranges), ranges)
 
 
 def quantized(graph: Graph, weights: Weights, batches: Iterable[Tensor], config: QuantizeConfig) -> Quantized:
     """A trained net in integers, calibrated on `batches` of normalised images."""
+    check(graph, config)
     codes = quantize_weights(graph, weights, config)
     return quantize(graph, weights, codes, calibrate(graph, weights, batches, config) if config.is_integer else {})

@@ -18,6 +18,7 @@ from snugnet.compress.graph import Graph, Node, Weights
 from snugnet.compress.numbers import HIGH, LOW, Codes, Range, recoded
 from snugnet.compress.packing import layout, unpack
 from snugnet.compress.quantize import Quantized, quantize
+from snugnet.errors import RecipeError
 
 
 class Rounded(nn.Module):
@@ -28,6 +29,11 @@ class Rounded(nn.Module):
 
     def __init__(self, net: Quantized, weights: Weights) -> None:
         super().__init__()
+        if net.graph.floating is not None:
+            raise RecipeError(
+                f"quantize.train: must be left out for a net with {net.graph.floating.kind.replace('_', ' ')}, which "
+                "is not computed in integers; its weights are rounded as they are"
+            )
         self.graph, self.codes = net.graph, net.codes
         stored = [node.name for node in net.graph.stored]
         self.weights = nn.ParameterDict({name: nn.Parameter(weights[name][0].clone()) for name in stored})

@@ -88,6 +88,14 @@ def uncut(sheet: Sheet, graph: Graph, node: Node, inputs: Sequence[str], weights
                 return sheet.add("GlobalAveragePool", *inputs)
             padded = _if(node.padding, count_include_pad=1)
             return sheet.add("AveragePool", *inputs, kernel_shape=[node.kernel] * 2, **_moves(node), **padded)
+        case "layer_norm":
+            return _layer_norm(sheet, inputs[0], weights, node.eps)
+        case "positions":
+            return sheet.add("Add", inputs[0], weights[0])
+        case "attention":
+            return _attention(sheet, inputs[0], node)
+        case "weigh":
+            return _weighed(sheet, *inputs, channels=node.shape[0])
         case "channel_max":
             return sheet.add("ReduceMax", *inputs, axes=[1])
         case "channel_mean":
@@ -101,6 +109,37 @@ def uncut(sheet: Sheet, graph: Graph, node: Node, inputs: Sequence[str], weights
             return FUNCTIONS[node.function](sheet, inputs[0], _usual(node))
         case "input":
             return inputs[0]
+
+
+def _layer_norm(sheet: Sheet, x: str, weights: Sequence[str], eps: float) -> str:
+    """Over channels. The weights come as (C, 1, 1)."""
+    centred = sheet.add("Sub", x, sheet.add("ReduceMean", x, axes=[1]))
+    variance = sheet.add("ReduceMean", sheet.add("Mul", centred, centred), axes=[1])
+    spread = sheet.add("Sqrt", sheet.add("Add", variance, sheet.number(eps)))
+    scaled = sheet.add("Mul", sheet.add("Div", centred, spread), weights[0])
+    return sheet.add("Add", scaled, weights[1])
+
+
+def _reshaped(sheet: Sheet, x: str, *shape: int) -> str:
+    """As many images as before, each of a shape."""
+    return sheet.add("Reshape", x, sheet.constant(np.array([0, *shape], np.int64)))
+
+
+def _attention(sheet: Sheet, x: str, node: Node) -> str:
+    """Queries, keys and values as (N, heads, width, places); shares of keys stand in columns."""
+    channels, height, width = node.shape
+    heads, each = node.groups, channels // node.groups
+    parts = _reshaped(sheet, x, 3 * heads, each, height * width)
+    rows = (np.arange(heads, dtype=np.int32) + part * heads for part in range(3))
+    queries, keys, values = (sheet.add("Gather", parts, sheet.constant(row), axis=1) for row in rows)
+    scores = sheet.add("MatMul", sheet.add("Transpose", keys, perm=[0, 1, 3, 2]), queries)
+    shares = sheet.add("Softmax", sheet.add("Mul", scores, sheet.number(each**-0.5)), axis=2)
+    return _reshaped(sheet, sheet.add("MatMul", values, shares), channels, height, width)
+
+
+def _weighed(sheet: Sheet, x: str, scores: str, *, channels: int) -> str:
+    shares = sheet.add("Softmax", _reshaped(sheet, scores, -1, 1), axis=1)
+    return _reshaped(sheet, sheet.add("MatMul", _reshaped(sheet, x, channels, -1), shares), channels, 1, 1)
 
 
 def cut(sheet: Sheet, node: Node, value: str) -> str:

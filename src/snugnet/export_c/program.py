@@ -222,7 +222,7 @@ def _banded(weights: Array, channels: int) -> Array:
     """int8 (C, C) of a band's weights: those of a channel stand around its own place."""
     around, row = weights.size // 2, weights.ravel().tolist()
     places = [np.eye(channels, k=offset - around, dtype=np.int8) * row[offset] for offset in range(weights.size)]
-    return np.sum(places, axis=0, dtype=np.int8)
+    return np.array(sum(places), np.int8)
 
 
 def _begun(weights: Array, biases: Array, zero: int) -> dict[str, Array]:

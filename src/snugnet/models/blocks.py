@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from snugnet.models import foreign
 from snugnet.models.bodies import BODIES
+from snugnet.models.compact import LayerNorm, Positions
 from snugnet.models.layers import (
     Block,
     BlockAttend,
@@ -101,6 +103,8 @@ def stage_layers(spec: ModelSpec, index: int, places: list[Place]) -> nn.Sequent
         channels = spec.channels(index - 1) if index else spec.stem_channels
         opened = Place(index, channels, spec.channels(index), spec.stride(index), spec.map_sizes()[index], 0)
         layers.append(entry(block_at(spec, opened), stage.entry))
+    if stage.positions:
+        layers.append(Positions(spec.channels(index), spec.sizes_in(index)))
     owners: dict[int, Residual] = {}
     for number, place in enumerate(places, 1):
         if place.stage == index:
@@ -117,6 +121,8 @@ def residual(spec: ModelSpec, places: list[Place], number: int) -> Residual:
     place = places[number - 1]
     block, stage = block_at(spec, place), spec.stages[place.stage]
     rate = spec.drop_path * (number - 1) / max(1, len(places) - 1) if stage.drop_path is None else stage.drop_path
+    if stage.block == "transformer":
+        return _transformer(spec, places, number, replace(block, drop_path=rate))
     return Residual(
         BODIES[stage.block](block) if stage.block in BODIES else foreign.body(stage.block, block),
         shortcut(block, stage.shortcut or spec.shortcut, projects=spec.has_projection(place)),
@@ -125,6 +131,18 @@ def residual(spec: ModelSpec, places: list[Place], number: int) -> Residual:
         drop_path=DropPath(rate) if rate else None,
         skips=_skips(spec, places, block, number),
         opening=_normed(block, block.channels_in) if stage.block == "wide" and block.projects else None,
+    )
+
+
+def _transformer(spec: ModelSpec, places: list[Place], number: int, block: Block) -> Residual:
+    """A body that adds what it makes by itself; the last of a row of them ends in a norm."""
+    goes_on = number < len(places) and places[number].stage == places[number - 1].stage
+    return Residual(
+        BODIES["transformer"](block),
+        None,
+        nn.Identity() if goes_on else LayerNorm(block.channels_out),
+        attention=_attention(block),
+        skips=_skips(spec, places, block, number),
     )
 
 
@@ -137,13 +155,16 @@ def _closing(block: Block) -> nn.Module:
     return _normed(block, block.channels_out) if block.stage.block == "wide" else block.act()
 
 
+OWN = (nn.modules.batchnorm._BatchNorm, LayerNorm)  # of each use
+
+
 def _share(owner: Residual, other: Residual) -> None:
     """Gives a block the weights of another that it repeats: all but norms, whose statistics differ from use to use, and
     skips."""
     if owner is other:
         return
     for name, module in other.named_modules():
-        if not name.startswith("skips") and not isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if not name.startswith("skips") and not isinstance(module, OWN):
             for part in [part for part, own in module._parameters.items() if own is not None]:
                 module.register_parameter(part, owner.get_submodule(name)._parameters[part])
 

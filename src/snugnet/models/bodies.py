@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from snugnet.models.compact import Transformer
 from snugnet.models.convs import Convolution, ends_in_norm, kxk
 from snugnet.models.layers import Block, Shuffle
 
@@ -157,6 +158,7 @@ BODIES: dict[str, Callable[[Block], nn.Module]] = {
     "depthwise": depthwise,
     "fire": Fire,
     "shuffle": shuffle,
+    "transformer": Transformer,
 }
 
 

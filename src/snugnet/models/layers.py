@@ -45,6 +45,7 @@ class Block:
     inner: int
     conv_bias: bool
     projects: bool = False  # whether its shortcut is a convolution
+    drop_path: float = 0.0  # chance that an image skips a body; all but a transformer leave it to what stands around
     is_first: bool = False  # of a stage without an entry: it reads what another stage leaves
 
     def conv(
@@ -148,7 +149,8 @@ class SqueezeExcite(nn.Module):
 
 def shuffled(x: Tensor, groups: int) -> Tensor:
     """(N, C, H, W) with channels in another order: the first of each group, the second of each, ..."""
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    apart: Tensor = x.unflatten(1, (groups, -1))
+    return apart.transpose(1, 2).flatten(1, 2)
 
 
 class Shuffle(nn.Module):
@@ -173,7 +175,8 @@ class AcrossChannels(nn.Conv1d):
         super().__init__(1, 1, kernel, padding=kernel // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(-1)
+        summed: Tensor = super().forward(x.flatten(2).transpose(1, 2))
+        return summed.transpose(1, 2).unsqueeze(-1)
 
 
 class EfficientAttend(nn.Module):

@@ -201,7 +201,7 @@ Skip = create_model("Skip", __base__=_Skip, **{"from": (Count, ...)})  # type: i
 class Head(Frozen):
     """Pooling, hidden linear layers (each with a norm if wanted, and the activation), dropout, and the classifier."""
 
-    pool: Literal["avg", "max", "flatten"] = "avg"  # "flatten": none, each place of the map is an input
+    pool: Literal["avg", "max", "attention", "flatten"] = "avg"  # "flatten": none, each place of the map is an input
     kernel: Count | None = None  # None: adaptive, to 1x1; else the map is pooled by this kernel and flattened
     hidden: tuple[Count, ...] = ()
     norm: bool = False  # batch norm behind each hidden layer
@@ -209,8 +209,8 @@ class Head(Frozen):
 
     @model_validator(mode="after")
     def _uses_what_is_given(self) -> Self:
-        if self.pool == "flatten" and self.kernel is not None:
-            raise ValueError(f"kernel must be left out where pool is 'flatten'; got {self.kernel}")
+        if self.pool in ("flatten", "attention") and self.kernel is not None:
+            raise ValueError(f"kernel must be left out where pool is {self.pool!r}; got {self.kernel}")
         if self.norm and not self.hidden:
             raise ValueError("norm stands behind hidden layers; give hidden, or leave norm out")
         return self

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from snugnet.models.blocks import Residual, stage_layers
+from snugnet.models.compact import AttentionPool
 from snugnet.models.convs import Branches, factored
 from snugnet.models.initial import initialise
 from snugnet.models.layers import ACTIVATIONS, SqueezeExcite, pool
-from snugnet.models.parts import Head
 from snugnet.models.spec import ModelSpec
 
 
@@ -31,11 +31,11 @@ class ResNet(nn.Module):
         self._last_reader = dict(by_end)  # of each block's input that skips start from, the last block that adds it
         self.shared = _shared(self)
         if self.shared:
-            self.register_state_dict_post_hook(_once)
-            self.register_load_state_dict_pre_hook(_everywhere)
+            self.register_state_dict_post_hook(_once)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(_everywhere)  # type: ignore[no-untyped-call]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, owner in self.shared.items():  # another device may have made two of one
             path, _, part = name.rpartition(".")
             self.get_submodule(path).register_parameter(part, self.get_parameter(owner))
@@ -112,7 +112,7 @@ def _stem(spec: ModelSpec) -> nn.Module:
 
 def _head(spec: ModelSpec) -> nn.Sequential:
     features = spec.channels(-1) * spec.map_sizes()[-1] ** 2
-    layers: OrderedDict[str, nn.Module] = OrderedDict(pool=_head_pool(spec.head), flatten=nn.Flatten())
+    layers: OrderedDict[str, nn.Module] = OrderedDict(pool=_head_pool(spec), flatten=nn.Flatten())
     for number, width in enumerate(spec.head.hidden, 1):
         layers[f"hidden{number}"] = nn.Linear(features, width)
         if spec.head.norm:
@@ -125,7 +125,10 @@ def _head(spec: ModelSpec) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-def _head_pool(head: Head) -> nn.Module:
+def _head_pool(spec: ModelSpec) -> nn.Module:
+    head = spec.head
+    if head.pool == "attention":
+        return AttentionPool(spec.channels(-1))
     if head.pool == "flatten":
         return nn.Identity()
     if head.kernel is not None:

@@ -36,8 +36,8 @@ from snugnet.models.parts import (
 )
 from snugnet.problems import nearest
 
-BLOCKS = ("basic", "bottleneck", "single", "preact", "wide", "depthwise", "fire", "shuffle")
-WITH_INNER = ("basic", "bottleneck", "preact", "wide", "fire", "shuffle")
+BLOCKS = ("basic", "bottleneck", "single", "preact", "wide", "depthwise", "fire", "shuffle", "transformer")
+WITH_INNER = ("basic", "bottleneck", "preact", "wide", "fire", "shuffle", "transformer")
 PREACT = ("preact", "wide")
 POSTACT = ("basic", "bottleneck", "single")  # a norm behind each KxK
 WITH_CONV = {
@@ -95,6 +95,8 @@ class Stage(Frozen):
     groups: Count = 1  # bottleneck: of its KxK; shuffle: of its 1x1; widths are rounded to multiples of it
     blur: Blur | None = None  # convolutions with a stride move by 1, and a binomial filter of this size takes it
     repeat: Annotated[int, Field(ge=1, le=100)] = 1  # times that each block runs in a row, all but one that opens
+    heads: Count = 4  # transformer: of attention; widths are rounded to multiples of it
+    positions: bool = False  # transformer: a number is learned for each channel of each place, in front of the blocks
     dropout: Probability = 0.0  # inside each block, after its first activation
     reduction: Count = 4  # bottleneck and fire: their inner width is channels / reduction
     inner: Widths | None = None  # the width between convolutions, of all blocks or of each, before the multiplier
@@ -156,6 +158,23 @@ class Stage(Frozen):
         if self.repeat > 1 and self.uses == self.blocks:
             raise ValueError("repeat is of blocks behind the first, or behind an entry; give blocks = 2, or an entry")
         return self
+
+    @model_validator(mode="after")
+    def _attention_is_of_the_block(self) -> Self:
+        if foreign.is_path(self.block):
+            return self
+        if self.block != "transformer" and (self.heads != 4 or self.positions):
+            raise ValueError(f"heads and positions belong to transformer; got {self.block}")
+        if self.block == "transformer" and (self.shortcut or self.blur or self.kernel != 3 or self.blocks == 0):
+            raise ValueError(
+                "transformer has neither shortcut, blur nor kernel, and at least one block; leave them out"
+            )
+        return self
+
+    @property
+    def multiple(self) -> int:
+        """What its widths are multiples of."""
+        return self.heads if self.block == "transformer" else self.groups
 
     @property
     def opens(self) -> bool:
@@ -276,15 +295,28 @@ class ModelSpec(Frozen):
     def _bodies_may_be_silent(self) -> Self:
         for index, stage in enumerate(self.stages):
             rate = self.drop_path if stage.drop_path is None else stage.drop_path
-            if (rate or self.zero_last_norm) and (stage.shortcut or self.shortcut).kind == "none":
+            is_own = stage.block == "transformer"  # it adds by itself
+            if (rate or self.zero_last_norm) and not is_own and (stage.shortcut or self.shortcut).kind == "none":
                 raise ValueError(f"stages.{index}: drop_path and zero_last_norm need a shortcut; got kind = 'none'")
-            if self.zero_last_norm and stage.block in PREACT:
+            if self.zero_last_norm and stage.block in (*PREACT, "transformer"):
                 raise ValueError(
                     f"stages.{index}: zero_last_norm needs bodies that end in a norm; {stage.block} does not"
                 )
             if self.zero_last_norm and stage.conv and stage.conv.is_whole and stage.block != "bottleneck":
                 raise ValueError(
                     f"stages.{index}: zero_last_norm needs bodies that end in a norm; {stage.conv.kind} does not"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _transformers_keep_shapes(self) -> Self:
+        for place in self.places():
+            shapes = (place.channels_in, place.stride), (place.channels_out, 1)
+            if self.stages[place.stage].block == "transformer" and shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"stages.{place.stage}: transformer keeps width and size, but reads {place.channels_in} channels "
+                    f"with stride {place.stride} to give {place.channels_out}; give the stage an entry, or what comes "
+                    "before it the same channels"
                 )
         return self
 
@@ -303,7 +335,7 @@ class ModelSpec(Frozen):
 
     def channels(self, index: int) -> int:
         """The width of a stage."""
-        return self.scaled(self.stages[index].channels, self.stages[index].groups)
+        return self.scaled(self.stages[index].channels, self.stages[index].multiple)
 
     @property
     def shipped(self) -> Self:
@@ -332,12 +364,13 @@ class ModelSpec(Frozen):
             return self.in_channels
         if self.stem.whiten and self.stem.channels:  # as many as there are patches to tell apart, at any width
             return self.stem.channels
-        return self.scaled(self.stem.channels or self.stages[0].channels)
+        return self.scaled(self.stem.channels) if self.stem.channels else self.channels(0)
 
     def stride(self, index: int) -> int:
         """The stride of a stage's first convolution."""
         stage = self.stages[index]
-        return stage.stride or (1 if index == 0 or stage.shrinks_by_pool else 2)
+        keeps = index == 0 or stage.shrinks_by_pool or (stage.block == "transformer" and stage.opens)
+        return stage.stride or (1 if keeps else 2)
 
     def map_sizes(self) -> list[int]:
         """Sides of the square feature maps after the stem, after each stage and after the head's pooling."""
@@ -345,6 +378,11 @@ class ModelSpec(Frozen):
         for index, stage in enumerate(self.stages):
             sizes.append(stage.size_after(sizes[-1], self.stride(index)))
         return [*sizes, self.head.size_after(sizes[-1])]
+
+    def sizes_in(self, index: int) -> int:
+        """The side of the map that the first block of a stage reads."""
+        stage, size = self.stages[index], self.map_sizes()[index]
+        return size if stage.entry is None else stage.entry.size_after(size, self.stride(index))
 
     def places(self) -> list[Place]:
         """The residual blocks in order."""
@@ -367,10 +405,14 @@ class ModelSpec(Frozen):
         if given is not None:
             return self.scaled(given, stage.groups)
         out, groups = place.channels_out, stage.groups
+        if stage.block == "transformer":
+            return 2 * out
         return out if stage.block in ("basic", *PREACT) else max(1, out // stage.reduction // groups) * groups
 
     def has_projection(self, place: Place) -> bool:
         """Whether the shortcut of a block, where there is one, is a convolution."""
+        if self.stages[place.stage].block == "transformer":
+            return False
         kind = (self.stages[place.stage].shortcut or self.shortcut).kind
         agree = place.stride == 1 and place.channels_in == place.channels_out
         return kind == "always" or (kind == "first" and place.block == 0) or (kind == "projection" and not agree)

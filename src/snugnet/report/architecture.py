@@ -113,6 +113,8 @@ def _blocks(spec: ModelSpec, index: int, places: list[Place]) -> list[Box]:
 
 
 def _shortcut(spec: ModelSpec, place: Place) -> str:
+    if spec.stages[place.stage].block == "transformer":
+        return "identity"
     own: Shortcut = spec.stages[place.stage].shortcut or spec.shortcut
     if own.kind == "none":
         return ""
@@ -130,6 +132,7 @@ def _lines(spec: ModelSpec, place: Place) -> tuple[str, ...]:
         "single": (_conv(kernel, out, stride),),
         "bottleneck": (_conv(1, inner), _conv(kernel, inner, stride), _conv(1, out)),
         "depthwise": (_conv(kernel, place.channels_in, stride, " each channel"), _conv(1, out)),
+        "transformer": (f"attention, {stage.heads} heads", _conv(1, inner), _conv(1, out)),
         "shuffle": (_conv(1, inner), _conv(kernel, inner, stride, " each channel"), _conv(1, out)),
         "fire": (_conv(1, inner, stride), f"1×1 beside {kernel}×{kernel}, {out}"),
     }.get(stage.block, (f"{stage.block.rpartition(':')[2]}, {out}" + (f", /{stride}" if stride > 1 else ""),))
@@ -162,7 +165,9 @@ def _head(spec: ModelSpec) -> Part:
     head, side = spec.head, spec.map_sizes()[-1]
     values = spec.channels(-1) * side**2
     kind = "max" if head.pool == "max" else "average"
-    if head.pool == "flatten":
+    if head.pool == "attention":
+        first = Box("pool", (f"attention pool, {values:,}",))
+    elif head.pool == "flatten":
         first = Box("layer", (f"flatten, {values:,}",))
     elif head.kernel is not None:
         first = Box("pool", (f"{kind} pool {head.kernel}×{head.kernel}, flatten, {values:,}",))

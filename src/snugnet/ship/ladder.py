@@ -26,7 +26,7 @@ from snugnet.errors import OverBudget, UsageError
 from snugnet.evaluate.metrics import accuracy, negative_log_likelihood
 from snugnet.models.resnet import ResNet
 from snugnet.scoring import Net, as_many, sample
-from snugnet.ship.rounding import FORMATS
+from snugnet.ship.rounding import FORMATS, suited
 from snugnet.ship.shrink import Pruned, Pruning, pruned
 
 SAMPLE = 2_000  # of val that a rung is tried on, and of training images that norms and ranges are taken from
@@ -77,7 +77,8 @@ def climb(run: Path, size_bytes: int, where: torch.device, see: Callable[[Rung],
 
 
 def _rungs(shipped: Shipped, parent: Any, data: Splits, size_bytes: int, where: torch.device) -> Iterator[Rung]:
-    for name, config in WHOLE.items():
+    for name, given in WHOLE.items():
+        config = given and suited(given, shipped.card.model)
         whole = _rung(name, config, None, shipped, data, where)
         yield whole
         if whole.size_bytes <= size_bytes or channels.obstacle(shipped.card.model):
