@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from small_runs import tiny
-from snugnet import artifact, pipeline, recipe
-from snugnet.budget import count_params, price
-from snugnet.compress import channels
+from snugnet import artifact, design, pipeline, recipe
+from snugnet.budget import Budget, count_params, price
+from snugnet.compress import channels, integer
 from snugnet.compress.config import Quantization, QuantizeConfig
 from snugnet.compress.graph import folded, structure
 from snugnet.compress.quantize import quantized
@@ -163,6 +163,27 @@ def test_shared_weights_are_the_same_integers():
     assert set(rounded.weights) == set(graph.owners.values())
     again = rounded.quantized()
     assert all(torch.equal(again.codes[name].codes, net.codes[name].codes) for name in net.codes)
+
+
+def test_shared_weights_learn_in_rounded_numbers():
+    model, graph, images = lively(REPEATED), structure(REPEATED), torch.randn(8, 3, 8, 8)
+    weights = folded(graph, model.state_dict())
+    learner = Rounded(quantized(graph, weights, [images], QuantizeConfig(weights="int4", group=8)), weights)
+    F.cross_entropy(learner(images), torch.arange(8)).backward()
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in learner.weights.values())
+    with torch.no_grad():
+        for weight in learner.parameters():
+            weight -= 0.05 * weight.grad / weight.grad.norm().clamp(min=1e-6)
+        wanted, ships = learner(images), integer.module(learner.quantized())(images)
+    assert float((wanted - ships).abs().max()) <= 0.05 * float(wanted.abs().max())
+
+
+def test_the_widest_net_of_branches_has_them():
+    net = 'model.stages=[{block="single",blocks=2,channels=4,conv={kind="repvgg"}}]'
+    experiment = tiny(net).experiment
+    found = design.widest(experiment, pipeline.planned_card(experiment), Budget(params="5k"))
+    assert found.model.stages[0].conv.kind == "repvgg"
+    assert 4_500 < count_params(build_meta(found.model.shipped)) <= 5_000
 
 
 def test_branches_are_one_convolution_that_computes_the_same():
