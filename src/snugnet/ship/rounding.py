@@ -63,6 +63,7 @@ def child(run: Path, wish: Rounding, into: Path | None, limits: Budget = Budget(
     update = {
         "name": name,
         "train": gentle(parent.train, epochs, run.as_posix(), LR_SHARE),
+        "model": parent.model.shipped,  # whose weights its file has
         "quantize": config,
         "distill": parent.distill if epochs else None,
         "budget": parent.budget.model_copy(update={**limits.limits(), "floor": None}),
