@@ -52,11 +52,8 @@ def basic(block: Block) -> nn.Sequential:
 def bottleneck(block: Block) -> nn.Sequential:
     """1x1 to the inner width, KxK with the stride, 1x1 to channels (aswani22, tu24: `channels` is the output's)."""
     inner, groups = block.inner, block.stage.groups
-    middle: Convolution = kxk(block, inner, inner, block.stride)
-    if groups > 1:
-        middle = block.conv(inner, inner, block.stage.kernel, block.moves(block.stride), groups)
-    outer = block.conv(block.channels_in, inner, 1), block.conv(inner, block.channels_out, 1)
-    return _layers(block, outer[0], middle, outer[1], strided=2)
+    first, middle = block.conv(block.channels_in, inner, 1), kxk(block, inner, inner, block.stride, groups=groups)
+    return _layers(block, first, middle, block.conv(inner, block.channels_out, 1), strided=2)
 
 
 def single(block: Block) -> nn.Sequential:
@@ -125,9 +122,8 @@ class Fire(nn.Module):
 
 
 def shuffle(block: Block) -> nn.Sequential:
-    """1x1 in groups to the inner width, channels of the groups mixed, KxK of each channel alone, 1x1 in groups
-    (ShuffleNet).
-    The first block of a stage without an entry has no groups in its first 1x1."""
+    """1x1 in groups to the inner width, channels of the groups mixed, KxK of each channel alone, 1x1 in groups (Zhang
+    et al. 2017, arXiv 1707.01083). The first block of a stage without an entry has no groups in its first 1x1."""
     inner, groups = block.inner, block.stage.groups
     first = 1 if block.is_first else groups
     layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=block.conv(block.channels_in, inner, 1, groups=first))

@@ -95,12 +95,14 @@ def _scale(norm: nn.Module) -> tuple[Tensor, Tensor]:
 Convolution = nn.Conv2d | Factored | Branches
 
 
-def kxk(block: Block, channels_in: int, out: int, stride: int = 1, padding: int | None = None) -> Convolution:
+def kxk(
+    block: Block, channels_in: int, out: int, stride: int = 1, padding: int | None = None, groups: int = 1
+) -> Convolution:
     """The KxK convolution of a body, or what stands for it. Its stride is left out where a filter takes it."""
     kernel, given = block.stage.kernel, block.stage.conv
     stride = block.moves(stride)
     if given is None:
-        return block.conv(channels_in, out, kernel, stride, padding=padding)
+        return block.conv(channels_in, out, kernel, stride, groups, padding)
     if given.kind == "repvgg":
         return Branches(block, channels_in, out, stride)
     if given.kind == "merged":
