@@ -58,11 +58,20 @@ STAGES = st.fixed_dictionaries(
         "kernel": _odd(5),
         "dropout": st.sampled_from([0.0, 0.25]),
         "reduction": st.integers(1, 5),
+        "conv": st.sampled_from(
+            [{"kind": kind} for kind in ("bsconv-u", "repvgg", "merged")]
+            + [{"kind": "bsconv-s", "norm": True}, {"kind": "low-rank", "share": 0.6}]
+        ),
+        "groups": st.sampled_from([1, 2]),
+        "blur": st.sampled_from([3, 5]),
+        "repeat": st.sampled_from([1, 1, 3]),
         "entry": st.fixed_dictionaries({"kernel": _odd(5), "pool": POOLS}),
         "shortcut": st.fixed_dictionaries(
             {"kind": st.sampled_from(["projection", "always", "none"]), "kernel": _odd(3)}
         ),
         "se": st.fixed_dictionaries({"reduction": st.integers(1, 4)}),
+        "eca": st.fixed_dictionaries({}, optional={"kernel": _odd(5)}),
+        "cbam": st.fixed_dictionaries({"reduction": st.integers(1, 4), "kernel": _odd(7)}),
         "drop_path": st.sampled_from([0.0, 0.25]),
         "pool": POOLS,
     },

@@ -24,7 +24,7 @@ NAMES = recipe.builtin_names()
 PUBLISHED = tomllib.loads((Path(__file__).parent / "published.toml").read_text())
 CHILDREN = {name: begun for name in NAMES if (begun := recipe.load(name).experiment.train.init_from)}
 SMALL = ["model.width=0.1", "train.epochs=1", "train.batch_size=4", "train.precision=fp32"]
-OWN = {name for name in NAMES if name.startswith("snugnet/")}
+OWN = {name for name in NAMES if name.startswith(("snugnet/", "ablations/"))}
 
 
 def test_the_glob_finds_every_recipe():

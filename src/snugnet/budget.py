@@ -19,6 +19,8 @@ from snugnet.compress.config import Quantization
 from snugnet.compress.graph import structure
 from snugnet.config import Frozen
 from snugnet.errors import OverBudget, RecipeError
+from snugnet.models import compact
+from snugnet.models.layers import AcrossChannels
 from snugnet.models.resnet import ResNet, build_meta
 from snugnet.models.spec import ModelSpec
 from snugnet.problems import nearest
@@ -135,7 +137,9 @@ def _size_mb(model: nn.Module) -> float:
 
 def _bytes_int8(card: Card) -> int | None:
     try:
-        return artifact.predict_bytes(card.model_copy(update={"quantization": Quantization()}))
+        whole = structure(card.model).floating is None
+        kept = Quantization() if whole else Quantization(activations="float")
+        return artifact.predict_bytes(card.model_copy(update={"quantization": kept}))
     except RecipeError:
         return None
 
@@ -155,6 +159,8 @@ def _macs(module: nn.Module, output: Tensor) -> int:
     """Multiply-adds for one image: each output value takes one for every weight of its filter."""
     if isinstance(module, nn.Conv2d):
         return prod(output.shape[1:]) * prod(module.weight.shape[1:])
+    if isinstance(module, AcrossChannels):
+        return prod(output.shape[1:]) * module.weight.shape[-1]
     return prod(output.shape[1:]) * module.in_features if isinstance(module, nn.Linear) else 0
 
 
@@ -188,18 +194,22 @@ class _LiveTensors(TorchDispatchMode):
 def _trace(model: ResNet, spec: ModelSpec) -> tuple[list[Layer], int]:
     """One image through the net on the meta device: its layers, and the peak of live activations in bytes."""
     layers: list[Layer] = []
+    counted = set[int]()  # weights that several layers share count at the first
 
     def record(name: str, module: nn.Module) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            params = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-            layers.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), params, _macs(module, output)))
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            own = [each for each in module.parameters(recurse=False) if id(each) not in counted]
+            counted.update(map(id, own))
+            params = sum(parameter.numel() for parameter in own)
+            macs = _macs(module, output) + compact.macs(module, inputs)
+            layers.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), params, macs))
 
         return module.register_forward_hook(hook)
 
     handles = [
         record(name, module)
         for name, module in model.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
+        if isinstance(module, compact.FLOATING) or any(True for _ in module.parameters(recurse=False))
     ]
     image = torch.empty(1, spec.in_channels, spec.image_size, spec.image_size, device="meta")
     live = _LiveTensors(*model.parameters(), *model.buffers())
@@ -224,8 +234,8 @@ def _used(cost: Cost, name: str) -> float:
     used: float | None = getattr(cost, name)
     if used is None:
         raise RecipeError(
-            f"budget: {name}: it is known of nets that compressing can fold, and this one has a block that it does not "
-            "know; leave the limit out, or write the block with the modules of torch.nn"
+            f"budget: {name}: it is known of nets that compressing can fold and integers compute, and this one has a "
+            "block of your own, or attention; leave the limit out, or write the block with the modules of torch.nn"
         )
     return used
 

@@ -11,6 +11,7 @@ from snugnet import budget, units
 from snugnet.artifact import Card
 from snugnet.budget import Budget, Cost
 from snugnet.errors import OverBudget, RecipeError
+from snugnet.models.spec import ModelSpec
 from snugnet.problems import explain, nearest
 from snugnet.recipe import Experiment
 
@@ -67,7 +68,20 @@ def widened(card: Card, width: float) -> Card:
 
 
 def _fits(card: Card, limits: Budget) -> bool:
-    return all(budget.measure(card, name) <= limit for name, limit in limits.limits().items())
+    return _is_possible(card.model) and all(
+        budget.measure(card, name) <= limit for name, limit in limits.limits().items()
+    )
+
+
+def _is_possible(model: ModelSpec) -> bool:
+    """Whether widths that must agree still do: transformers without an entry keep what comes before them."""
+    if all(stage.block != "transformer" or stage.entry for stage in model.stages):
+        return True
+    try:
+        ModelSpec.parse(model.plain())
+    except ValidationError:
+        return False
+    return True
 
 
 def _largest(low: int, high: int, fits: Callable[[int], bool]) -> int:
@@ -107,6 +121,7 @@ def widest(experiment: Experiment, card: Card, limits: Budget) -> Experiment:
     afresh = {"init_from": None, "transfer": False}  # a net of another width has no place for those weights
     train = experiment.train.model_copy(update=afresh)
     made_here = {"budget": limits, "published": None, "expect": None}
+    model = model.trained_as(experiment.model)  # the card's net is the one that ships
     return experiment.model_copy(update={"model": model, "train": train, **made_here})
 
 
@@ -118,7 +133,9 @@ def _baked(card: Card) -> Any:
         given = getattr(part, name, None)
         if given is None:
             return part
-        widths = tuple(map(model.scaled, given)) if isinstance(given, tuple) else model.scaled(given)
+        of = getattr(part, "multiple" if name == "channels" else "groups", 1)
+        many = isinstance(given, tuple)
+        widths = tuple(model.scaled(each, of) for each in given) if many else model.scaled(given, of)
         return part.model_copy(update={name: widths})
 
     stages = tuple(scaled(scaled(stage, "channels"), "inner") for stage in model.stages)

@@ -52,10 +52,12 @@ def as_shipped(model: nn.Module, experiment: Experiment, data: Splits) -> nn.Mod
     """The trained net in the numbers that its file keeps."""
     if isinstance(model, Rounded):
         return model.quantized()
+    if experiment.model.shipped != experiment.model:
+        model = resnet.merged(model, experiment.model)
     config = experiment.quantize
     if config is None or config.weights == "float16":
         return model
-    graph = structure(experiment.model)
+    graph = structure(experiment.model.shipped)
     return quantized(graph, folded(graph, model.state_dict()), sample(data, config.images), config)
 
 

@@ -103,7 +103,7 @@ def planned_card(experiment: Experiment, *, force: bool = False) -> Card:
     if not isinstance(constants, Normalization):
         constants = Normalization(mean=(0.0,) * info.channels, std=(1.0,) * info.channels)
     kept = experiment.quantize.shipped if experiment.quantize else None
-    return Card(model=fitted.model, classes=info.classes, normalization=constants, quantization=kept)
+    return Card(model=fitted.model.shipped, classes=info.classes, normalization=constants, quantization=kept)
 
 
 def start(recipe: Recipe, path: Path, controls: Controls, *, force: bool = False) -> dict[str, Any]:
@@ -146,7 +146,8 @@ def prepared(experiment: Experiment, *, force: bool = False) -> tuple[Experiment
     budget.check(cost, experiment.budget)
     augment.try_out(experiment.train.augment, planned.model.in_channels, planned.model.image_size)
     losses.try_out(experiment.train, planned.model.classes)
-    return experiment.model_copy(update={"model": planned.model, "data": sources.decided(experiment.data)}), cost
+    net = planned.model.trained_as(experiment.model)
+    return experiment.model_copy(update={"model": net, "data": sources.decided(experiment.data)}), cost
 
 
 def descended(
@@ -378,7 +379,7 @@ def ship(run: Run, data: Splits, state: loop.State) -> tuple[Shipped, str]:
     model.load_state_dict(weights)
     kept = experiment.quantize.shipped if experiment.quantize else None
     shipped_card = Card(
-        model=experiment.model, classes=data.info.classes, normalization=data.normalization, quantization=kept
+        model=experiment.model.shipped, classes=data.info.classes, normalization=data.normalization, quantization=kept
     )
     size = artifact.write(run.artifact, shipped_card, nets.as_shipped(model, experiment, data))
     budget.check_bytes(size, experiment.budget)

@@ -92,6 +92,6 @@ def test_ram_is_a_measure_of_a_budget():
 def test_a_net_whose_arena_is_not_known():
     cost = replace(budget.price(card(spec(image_size=8))), ram_bytes=None)
     budget.check(cost, Budget(params="5M"))
-    words = r"^budget: ram_bytes: it is known of nets that compressing can fold, and this one has a block that it does "
+    words = r"^budget: ram_bytes: it is known of nets that compressing can fold and integers compute, and this "
     with pytest.raises(RecipeError, match=words):
         budget.check(cost, Budget(ram_bytes="1MB"))

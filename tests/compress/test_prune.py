@@ -79,7 +79,8 @@ CONFIGS = st.builds(
     multiple=st.sampled_from([1, 1, 2, 4]),
     floor=st.sampled_from([0.0, 0.5]),
 )
-ZERO_STAYS = SPECS.filter(lambda plain: plain.activation != "softplus")  # its silent channels give a constant
+PRUNABLE = SPECS.filter(lambda plain: not channels.obstacle(plain))
+ZERO_STAYS = PRUNABLE.filter(lambda plain: plain.activation != "softplus")  # its silent channels give a constant
 
 
 def trained(plain: ModelSpec) -> ResNet:
@@ -152,6 +153,8 @@ def kinds() -> Iterator[str]:
     seen = set()
     for name in recipe.builtin_names():
         net = recipe.load(name).experiment.model
+        if channels.obstacle(net):
+            continue
         stages = {(each.block, each.even, each.entry is None, each.pool is None) for each in net.stages}
         kind = (frozenset(stages), net.shortcut.kind, net.skips == "dense", net.stem == "none", net.head.pool)
         if kind not in seen:

@@ -126,7 +126,7 @@ def test_a_row_of_pre_activation_ends_in_one_activation():
         ("stages.1: a block with an even kernel and stride 2 needs a map whose side is a multiple of it; got 5x5",
          [["basic", 1, 4], {"blocks": 1, "channels": 4, "kernel": 2, "even": "padding"}], {"image_size": 5}),
         ("expand belongs to fire; got basic", [{"blocks": 1, "channels": 4, "expand": [1, 1]}], {}),
-        ("inner belongs to basic, bottleneck, preact, fire; got single",
+        ("inner belongs to basic, bottleneck, preact, wide, fire, shuffle, transformer; got single",
          [{"block": "single", "blocks": 1, "channels": 4, "inner": 2}], {}),
         ("inner must be one width, or one for each of 2 blocks; got 3",
          [{"blocks": 2, "channels": 4, "inner": [2, 1, 3]}], {}),

@@ -30,7 +30,8 @@ def assert_every_weight_learns(model, spec):
 
 
 @pytest.mark.parametrize(
-    ("block", "kind", "entry"), list(itertools.product(BLOCKS, ("projection", "none"), (None, {}, {"pool": {}})))
+    ("block", "kind", "entry"),
+    list(itertools.product(BLOCKS[:-1], ("projection", "none"), (None, {}, {"pool": {}}))),
 )
 def test_every_weight_gets_a_gradient(block, kind, entry):
     stage = {"block": block, "blocks": 2, "channels": 8, "shortcut": {"kind": kind}, "dropout": 0.1}

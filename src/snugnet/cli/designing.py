@@ -211,9 +211,8 @@ def _memory(card: Card, experiment: Experiment, batch: int) -> int:
     from snugnet import device, memory
 
     compute = device.choose("auto", experiment.train.precision)
-    return memory.predict(card.model, experiment.train, compute.precision).of_batch(
-        -(-batch // experiment.train.accumulate)
-    )
+    net = card.model.trained_as(experiment.model)
+    return memory.predict(net, experiment.train, compute.precision).of_batch(-(-batch // experiment.train.accumulate))
 
 
 def _as_recipe(experiment: Experiment, like: str, budget: str) -> dict[str, Any]:

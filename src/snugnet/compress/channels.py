@@ -16,10 +16,12 @@ import torch
 from torch import fx, nn
 
 from snugnet import foreign
+from snugnet.errors import UsageError
 from snugnet.models.layers import DropPath, SqueezeExcite
 from snugnet.models.resnet import ResNet, build_meta
 from snugnet.models.spec import ModelSpec
 
+NOT_FOLLOWED = ("wide", "shuffle", "transformer")
 Rows = tuple[int, ...]  # the channel of each row of a tensor's axis
 
 
@@ -76,9 +78,27 @@ class Channels:
         return Channels(self.ties, axes, outputs, self.norms, self.makers, set(self.roots(self.fixed)))
 
 
+def obstacle(spec: ModelSpec) -> str:
+    """What of a net keeps its channels from being followed; "" where they can be."""
+    for index, stage in enumerate(spec.stages):
+        parts = [name for name in ("conv", "eca", "cbam") if getattr(stage, name) is not None]
+        parts += [name for name in ("groups", "repeat") if getattr(stage, name) > 1]
+        parts += [f"block = {stage.block!r}"] if stage.block in NOT_FOLLOWED else []
+        if parts:
+            return f"model.stages.{index}: {' and '.join(parts)}"
+    if spec.head.pool == "attention":
+        return "model.head: pool = 'attention'"
+    stem = spec.stem
+    given = [] if stem == "none" else [name for name in ("conv", "norm_input", "bare") if getattr(stem, name)]
+    return f"model.stem: {' and '.join(given)}" if given else ""
+
+
 def follow(spec: ModelSpec) -> Channels:
     """The channels of a specification's net. Image, classes, whitening filters and what stands inside squeeze-and-
-    excitation or a user's own block are fixed. Raises RecipeError of such a block."""
+    excitation or a user's own block are fixed. Raises RecipeError of such a block, UsageError of a net that has parts
+    whose channels hang together in ways that are not known here."""
+    if found_obstacle := obstacle(spec):
+        raise UsageError(f"{found_obstacle}: channels cannot be pruned there; give --int8 or --int4 instead")
     model, own = build_meta(spec).eval(), _own_blocks(spec)
     found, values = Channels(), dict[fx.Node, Rows]()
     graph = _Tracer(own).trace(model)

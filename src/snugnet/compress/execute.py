@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snugnet.compress.graph import BLUNT, Graph, Node, Weights
+from snugnet.models import compact
+from snugnet.models.layers import shuffled
 
 Operation = Callable[[Node, Sequence[Tensor]], Tensor]
 
@@ -38,6 +40,9 @@ def uncut(node: Node, inputs: Sequence[Tensor], weight: Tensor | None, bias: Ten
         case "conv":
             assert weight is not None
             return F.conv2d(x, weight, bias, node.stride, node.padding, groups=node.groups)
+        case "band":
+            assert weight is not None
+            return F.conv2d(x.transpose(1, 2), weight, bias, padding=(node.kernel // 2, 0)).transpose(1, 2)
         case "linear":
             assert weight is not None
             return F.linear(x, weight, bias)
@@ -51,6 +56,23 @@ def uncut(node: Node, inputs: Sequence[Tensor], weight: Tensor | None, bias: Ten
             return F.max_pool2d(x, node.kernel, node.stride, node.padding)
         case "avg_pool":
             return F.avg_pool2d(x, node.kernel, node.stride, node.padding)
+        case "layer_norm":
+            assert weight is not None
+            assert bias is not None
+            return compact.layer_norm(x, weight, bias, node.eps)
+        case "positions":
+            assert weight is not None
+            return x + weight
+        case "attention":
+            return compact.attended(x, node.groups)
+        case "weigh":
+            return compact.weighed(x, inputs[1])
+        case "channel_max":
+            return x.amax(1, keepdim=True)
+        case "channel_mean":
+            return x.mean(1, keepdim=True)
+        case "shuffle":
+            return shuffled(x, node.groups)
         case "flatten":
             return x.flatten(1)
         case "map":
@@ -80,7 +102,7 @@ class Folded(nn.Module):
         return run(self.graph, images, self._compute)
 
     def _compute(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
-        if node.layer is None:
+        if node.layer is None and not node.floats:
             return compute(node, inputs)
         return compute(node, inputs, self.weights[node.name], self.biases[node.name])
 

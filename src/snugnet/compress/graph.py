@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal, cast
 
 import torch
@@ -17,14 +17,21 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from snugnet.errors import RecipeError
-from snugnet.models.layers import DropPath, StridedPointwise
-from snugnet.models.resnet import build_meta
+from snugnet.models import compact, convs
+from snugnet.models.layers import AcrossChannels, DropPath, Shuffle
+from snugnet.models.resnet import ResNet, build_meta
 from snugnet.models.spec import ModelSpec
 
-Kind = Literal["input", "conv", "linear", "add", "mul", "cat", "max_pool", "avg_pool", "flatten", "map"]
+Kind = Literal[
+    "input", "conv", "band", "linear", "add", "mul", "cat", "max_pool", "avg_pool", "channel_max", "channel_mean",
+    "shuffle", "flatten", "map", "layer_norm", "positions", "attention", "weigh",
+]  # fmt: skip
 Weights = dict[str, tuple[Tensor, Tensor]]  # of a node with a layer: (O, I / groups, K, K) or (O, I), and bias (O,)
 Function = Callable[[Tensor], Tensor]
 
+FLOATING = ("layer_norm", "positions", "attention", "weigh")
+LEAVES = (*convs.LEAVES, *compact.FLOATING, DropPath, AcrossChannels, Shuffle)
+POOLING: dict[str, tuple[Kind, Kind]] = {"mean": ("avg_pool", "channel_mean"), "amax": ("max_pool", "channel_max")}
 SILENT = (nn.Identity, nn.Dropout, DropPath)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
@@ -48,7 +55,10 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """Where a node's weights stand among a net's tensors. Without a convolution the norm alone scales each channel."""
+    """Where a node's weights stand among a net's tensors. Without a convolution the norm alone scales each channel.
+
+    Nodes of one convolution share its weights, each scaled by its own norm.
+    """
 
     conv: str | None
     norm: str | None = None
@@ -70,6 +80,8 @@ class Node:
     groups: int = 1
     function: str = ""  # of a map, else what cuts the result: "relu", "relu6" or ""
     apply: Function | None = field(default=None, compare=False)  # the same as a torch function, of a map
+    floats: tuple[str, ...] = ()  # tensors that stay floats, by name
+    eps: float = 0.0  # of a layer norm
 
 
 @dataclass(frozen=True)
@@ -90,11 +102,37 @@ class Graph:
         """Those that have weights, in order."""
         return [node for node in self.nodes if node.layer is not None]
 
+    @property
+    def floating(self) -> Node | None:
+        """The first operation that integers do not compute; None where they compute the net."""
+        return next((node for node in self.nodes if node.kind in FLOATING), None)
+
+    @property
+    def in_floats(self) -> list[Node]:
+        """Those whose numbers stay floats, in order."""
+        return [node for node in self.nodes if node.floats]
+
+    @cached_property
+    def owners(self) -> dict[str, str]:
+        """Of each node with weights the first one that has the same, mostly itself."""
+        first: dict[str, str] = {}
+        return {
+            node.name: first.setdefault((node.layer and node.layer.conv) or node.name, node.name)
+            for node in self.layers
+        }
+
+    @property
+    def stored(self) -> list[Node]:
+        """Those whose weights a file holds: the owners, in order."""
+        return [node for node in self.layers if self.owners[node.name] == node.name]
+
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
 
     def weight_shape(self, node: Node) -> tuple[int, ...]:
-        """(O, I / groups, K, K) of a convolution, (O, I) of a linear layer."""
+        """(O, I / groups, K, K) of a convolution, (O, I) of a linear layer, (1, 1, K, 1) of a band."""
+        if node.kind == "band":
+            return 1, 1, node.kernel, 1
         channels = self.node(node.inputs[0]).shape[0]
         if node.kind == "linear":
             return node.shape[0], channels
@@ -123,22 +161,27 @@ def structure(spec: ModelSpec) -> Graph:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, (StridedPointwise, DropPath)) or super().is_leaf_module(module, name)
+        return isinstance(module, LEAVES) or super().is_leaf_module(module, name)
 
 
-def _node(each: fx.Node, model: nn.Module, inputs: tuple[str, ...]) -> Node | None:
+def _node(each: fx.Node, model: ResNet, inputs: tuple[str, ...]) -> Node | None:
     """The operation of a traced node; None where it changes nothing."""
     shape = tuple(each.meta["tensor_meta"].shape[1:])
     if each.op == "placeholder":
         return Node(each.name, "input", (), shape)
     if each.op == "call_module":
-        return _of_module(str(each.target), model.get_submodule(str(each.target)), each.name, inputs, shape)
+        path = str(each.target)
+        home = model.shared.get(f"{path}.weight", f"{path}.weight").removesuffix(".weight")
+        return _of_module(home, model.get_submodule(path), each.name, inputs, shape)
     if each.target in OPERATORS and len(inputs) == 2:
         return Node(each.name, OPERATORS[each.target], inputs, shape)
     if each.target is torch.cat and each.kwargs.get("dim", each.args[-1]) == 1:
         return Node(each.name, "cat", inputs, shape)
-    if each.op == "call_method" and each.target == "mean" and each.args[1:] == ((2, 3),) and len(shape) == 3:
-        return Node(each.name, "avg_pool", inputs, shape, kernel=_side(each.args[0]))
+    if each.op == "call_method" and each.target in POOLING and each.args[1:] in (((2, 3),), (1,)) and len(shape) == 3:
+        over_places, over_channels = POOLING[str(each.target)]
+        if each.args[1] == 1:
+            return Node(each.name, over_channels, inputs, shape)
+        return Node(each.name, over_places, inputs, shape, kernel=_side(each.args[0]))
     for name, kinds in FUNCTIONS.items():
         if each.op == "call_function" and each.target in kinds:
             return Node(each.name, "map", inputs, shape, function=name, apply=cast(Function, each.target))
@@ -159,6 +202,12 @@ def _of_module(path: str, module: nn.Module, name: str, inputs: tuple[str, ...],
         return Node(name, "flatten", inputs, shape)
     if isinstance(module, nn.Linear):
         return Node(name, "linear", inputs, shape, Layer(path))
+    if isinstance(module, compact.FLOATING):
+        return _floating(path, module, name, inputs, shape)
+    if isinstance(module, AcrossChannels):
+        return Node(name, "band", inputs, shape, Layer(path), _one(module.kernel_size))
+    if isinstance(module, Shuffle):
+        return Node(name, "shuffle", inputs, shape, groups=module.groups)
     if isinstance(module, NORMS):
         return Node(name, "conv", inputs, shape, Layer(None, path, module.eps), groups=shape[0])
     if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and set(module.dilation) == {1}:
@@ -172,6 +221,17 @@ def _of_module(path: str, module: nn.Module, name: str, inputs: tuple[str, ...],
     raise RecipeError(
         f"model: cannot be folded: {type(module).__name__} at {path} is none of the layers that compressing knows"
     )
+
+
+def _floating(path: str, module: nn.Module, name: str, inputs: tuple[str, ...], shape: tuple[int, ...]) -> Node:
+    if isinstance(module, compact.LayerNorm):
+        floats = (f"{path}.weight", f"{path}.bias")
+        return Node(name, "layer_norm", inputs, shape, floats=floats, eps=module.eps)
+    if isinstance(module, compact.Positions):
+        return Node(name, "positions", inputs, shape, floats=(f"{path}.weight",))
+    if isinstance(module, compact.Attend):
+        return Node(name, "attention", inputs, shape, groups=module.heads)
+    return Node(name, "weigh", inputs, shape)
 
 
 def _of_pool(module: nn.Module, name: str, inputs: tuple[str, ...], shape: tuple[int, ...]) -> Node:
@@ -206,7 +266,7 @@ def _fold(graph: Graph) -> Graph:
 
 
 def _takes_norm(node: Node) -> bool:
-    return node.layer is not None and node.layer.norm is None
+    return node.layer is not None and node.layer.norm is None and node.kind != "band"
 
 
 def _whole(node: Node, nodes: Mapping[str, Node]) -> Node:
@@ -239,7 +299,14 @@ def _can_cut(node: Node) -> bool:
 
 def folded(graph: Graph, tensors: Mapping[str, Tensor]) -> Weights:
     """The weights of each node with a layer, by its name, norms folded into them (in float64, then rounded)."""
-    return {node.name: _folded(node.layer, tensors) for node in graph.layers if node.layer}
+    found = {node.name: _folded(node.layer, tensors) for node in graph.layers if node.layer}
+    return found | {node.name: in_floats([tensors[name] for name in node.floats]) for node in graph.in_floats}
+
+
+def in_floats(given: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The numbers of a node that stay floats, as weight and bias; positions have none of the second."""
+    weight, *rest = (each.float() for each in given)
+    return weight, rest[0] if rest else weight.new_zeros(0)
 
 
 def _folded(layer: Layer, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -248,6 +315,7 @@ def _folded(layer: Layer, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor
         weight, bias = tensors[f"{layer.conv}.weight"].double(), tensors.get(f"{layer.conv}.bias")
     if layer.norm is None:
         assert weight is not None
+        weight = weight.unsqueeze(-1) if weight.dim() == 3 else weight  # of a band
         return weight.float(), torch.zeros(len(weight)) if bias is None else bias.float()
     own = {name: tensors[f"{layer.norm}.{name}"].double() for name in ("weight", "bias", "running_mean", "running_var")}
     scale = own["weight"] / (own["running_var"] + layer.eps).sqrt()

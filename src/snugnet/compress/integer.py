@@ -24,7 +24,8 @@ def module(net: Quantized) -> nn.Module:
     """The net of (N, C, H, W) normalised float images to (N, classes) float logits."""
     if net.ranges:
         return Integer(net)
-    return Folded(net.graph, {name: (codes.values(), net.biases[name]) for name, codes in net.codes.items()})
+    weights = {name: (codes.values(), net.biases[name]) for name, codes in net.codes.items()}
+    return Folded(net.graph, weights | net.floats)
 
 
 class Integer(nn.Module):
@@ -66,6 +67,8 @@ class Integer(nn.Module):
         if node.layer is None:
             if node.kind == "avg_pool":
                 return uncut(node, [inputs[0].double()], None, None).mul(node.kernel**2).round()
+            if node.kind == "channel_mean":
+                return inputs[0].double().sum(1, keepdim=True)
             return uncut(node, inputs, None, None)  # mul
         weight, bias = self._own(node, "weight"), self._own(node, "bias")
         return uncut(node, [inputs[0].to(weight.dtype)], weight, bias)
@@ -136,5 +139,7 @@ def multipliers(net: Quantized, node: Node) -> list[list[Multiplier]]:
         return [[Multiplier.near(inputs[0] * inputs[1] / after)]]
     if node.kind == "avg_pool":
         return [[Multiplier.near(inputs[0] / (node.kernel**2 * after))]]
+    if node.kind == "channel_mean":
+        return [[Multiplier.near(inputs[0] / (net.graph.node(node.inputs[0]).shape[0] * after))]]
     scales = net.codes[node.name].scales.double().tolist()
     return [[Multiplier.near(inputs[0] * scale / after) for scale in scales]]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from snugnet.compress.graph import Graph, Node
+from snugnet.errors import RecipeError
 
 IN_PLACE = ("add", "mul", "map", "max_pool", "avg_pool")
 
@@ -40,6 +41,12 @@ class _Block:
 
 
 def plan(graph: Graph) -> Plan:
+    """Raises RecipeError of a net that integers do not compute."""
+    if graph.floating is not None:
+        raise RecipeError(
+            f"model: has no arena: {graph.floating.kind.replace('_', ' ')} at {graph.floating.name} is not computed in "
+            "integers"
+        )
     values, scratch = _values(graph), _scratch(graph)
     blocks = [*{id(block): block for block in values.values()}.values(), *scratch.values()]
     placed: list[_Block] = []

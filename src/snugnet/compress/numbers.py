@@ -34,6 +34,11 @@ class Codes:
         """The largest code."""
         return (1 << (self.bits - 1)) - 1
 
+    @property
+    def signs(self) -> Tensor:
+        """Of the scales, int8: weights that several layers share have negative ones too."""
+        return torch.where(self.scales < 0, -1, 1).to(torch.int8)
+
     def integers(self) -> Tensor:
         """Codes times their factors, int8: what is computed with."""
         if self.factors is None or self.group is None:
@@ -135,7 +140,7 @@ def _loss(sample: Tensor, each: Range) -> float:
 
 @dataclass(frozen=True)
 class Multiplier:
-    """A positive real number as factor / 2^shift: integers scaled by it are rounded, halves up."""
+    """A real number as factor / 2^shift: integers scaled by it are rounded, halves up."""
 
     factor: int
     shift: int

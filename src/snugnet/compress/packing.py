@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil, prod
 
 import torch
 from torch import Tensor
 
 from snugnet.compress.config import Quantization
-from snugnet.compress.graph import Graph, Node
+from snugnet.compress.graph import Graph, Node, in_floats
 from snugnet.compress.numbers import Codes, Range
-from snugnet.compress.quantize import Quantized, ranged
+from snugnet.compress.quantize import Quantized, check, ranged
 
 Shape = tuple[int, ...]
 
 
 def layout(graph: Graph, quantization: Quantization) -> dict[str, tuple[torch.dtype, int]]:
-    """Type and length of each tensor of the file; empty ones are left out."""
-    lengths = dict.fromkeys(("weights8", "weights4", "factors", "scales", "biases", "ranges", "zeros"), 0)
-    for node, bits in _bits(graph, quantization):
-        shape = graph.weight_shape(node)
-        lengths["scales"] += shape[0]
-        lengths["biases"] += shape[0]
+    """Type and length of each tensor of the file; empty ones are left out. Raises RecipeError."""
+    check(graph, quantization)
+    lengths = dict.fromkeys(("weights8", "weights4", "factors", "scales", "biases", "ranges", "zeros", "floats"), 0)
+    lengths["floats"] = sum(prod(shape) for node in graph.in_floats for shape in _float_shapes(node))
+    for node in graph.layers:
+        lengths["scales"] += graph.weight_shape(node)[0]
+        lengths["biases"] += graph.weight_shape(node)[0]
+    for name, bits in _bits(graph, quantization).items():
+        shape = graph.weight_shape(graph.node(name))
         lengths[f"weights{bits}"] += prod(shape)
         lengths["factors"] += shape[0] * _groups(shape, bits, quantization)
     lengths["weights4"] = ceil(lengths["weights4"] / 2)
@@ -33,10 +37,15 @@ def layout(graph: Graph, quantization: Quantization) -> dict[str, tuple[torch.dt
     return {name: (kinds.get(name, torch.float32), length) for name, length in lengths.items() if length}
 
 
-def _bits(graph: Graph, quantization: Quantization) -> Iterator[tuple[Node, int]]:
-    layers = graph.layers
-    for number, node in enumerate(layers):
-        yield node, quantization.bits(number, len(layers))
+def _bits(graph: Graph, quantization: Quantization) -> dict[str, int]:
+    """Of the weights of each node that owns its own."""
+    stored = graph.stored
+    return {node.name: quantization.bits(number, len(stored)) for number, node in enumerate(stored)}
+
+
+def _float_shapes(node: Node) -> list[Shape]:
+    """Of the numbers of a node that stay floats."""
+    return [node.shape] if node.kind == "positions" else [node.shape[:1]] * 2
 
 
 def _groups(shape: Shape, bits: int, quantization: Quantization) -> int:
@@ -46,16 +55,17 @@ def _groups(shape: Shape, bits: int, quantization: Quantization) -> int:
 
 
 def pack(net: Quantized) -> dict[str, Tensor]:
-    codes, layers = net.codes, net.graph.layers
-    nibbles = [codes[node.name].codes.flatten() for node in layers if codes[node.name].bits == 4]
-    own = [codes[node.name].factors for node in layers]
+    codes, layers, stored = net.codes, net.graph.layers, net.graph.stored
+    nibbles = [codes[node.name].codes.flatten() for node in stored if codes[node.name].bits == 4]
+    own = [codes[node.name].factors for node in stored]
     packed = {
-        "weights8": [codes[node.name].codes.flatten() for node in layers if codes[node.name].bits == 8],
+        "weights8": [codes[node.name].codes.flatten() for node in stored if codes[node.name].bits == 8],
         "weights4": [_paired(torch.cat(nibbles))] if nibbles else [],
         "factors": [factors.flatten() for factors in own if factors is not None],
         "scales": [codes[node.name].scales for node in layers],
         "biases": [net.biases[node.name] for node in layers],
     }
+    packed["floats"] = [each.flatten() for node in net.graph.in_floats for each in net.floats[node.name]]
     if net.ranges:
         found = [net.ranges[node.name] for node in ranged(net.graph)]
         packed["ranges"] = [torch.tensor([each.scale for each in found])]
@@ -80,23 +90,32 @@ def unpack(graph: Graph, quantization: Quantization, tensors: Mapping[str, Tenso
     if "weights4" in tensors:
         rest["weights4"] = _unpaired(tensors["weights4"])
     take = _Taker(rest)
-    codes, biases = {}, {}
-    for node, bits in _bits(graph, quantization):
-        shape = graph.weight_shape(node)
-        groups = _groups(shape, bits, quantization)
-        codes[node.name] = Codes(
-            bits,
-            take(f"weights{bits}", shape),
-            take("scales", shape[:1]),
-            take("factors", (shape[0], groups)) if groups else None,
-            quantization.group if groups else None,
-        )
+    bits = _bits(graph, quantization)
+    codes, biases = dict[str, Codes](), dict[str, Tensor]()
+    for node in graph.layers:
+        shape, owner = graph.weight_shape(node), graph.owners[node.name]
+        if owner == node.name:
+            codes[owner] = _unpacked(take, shape, bits[owner], quantization)
+        else:
+            codes[node.name] = replace(codes[owner], scales=take("scales", shape[:1]))
         biases[node.name] = take("biases", shape[:1])
     ranges = {}
     if quantization.is_integer:
         numbers = zip(tensors["ranges"].tolist(), tensors["zeros"].tolist(), strict=True)
         ranges = {node.name: Range(*each) for node, each in zip(ranged(graph), numbers, strict=True)}
-    return Quantized(graph, codes, biases, ranges)
+    floats = {node.name: in_floats([take("floats", each) for each in _float_shapes(node)]) for node in graph.in_floats}
+    return Quantized(graph, codes, biases, ranges, floats)
+
+
+def _unpacked(take: _Taker, shape: Shape, bits: int, quantization: Quantization) -> Codes:
+    groups = _groups(shape, bits, quantization)
+    return Codes(
+        bits,
+        take(f"weights{bits}", shape),
+        take("scales", shape[:1]),
+        take("factors", (shape[0], groups)) if groups else None,
+        quantization.group if groups else None,
+    )
 
 
 class _Taker:

@@ -7,6 +7,7 @@ Rounding has no slope, so gradients pass through it unchanged (straight-through 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from snugnet.compress.graph import Graph, Node, Weights
 from snugnet.compress.numbers import HIGH, LOW, Codes, Range, recoded
 from snugnet.compress.packing import layout, unpack
 from snugnet.compress.quantize import Quantized, quantize
+from snugnet.errors import RecipeError
 
 
 class Rounded(nn.Module):
@@ -27,8 +29,14 @@ class Rounded(nn.Module):
 
     def __init__(self, net: Quantized, weights: Weights) -> None:
         super().__init__()
+        if net.graph.floating is not None:
+            raise RecipeError(
+                f"quantize.train: must be left out for a net with {net.graph.floating.kind.replace('_', ' ')}, which "
+                "is not computed in integers; its weights are rounded as they are"
+            )
         self.graph, self.codes = net.graph, net.codes
-        self.weights = nn.ParameterDict({name: nn.Parameter(weight.clone()) for name, (weight, _) in weights.items()})
+        stored = [node.name for node in net.graph.stored]
+        self.weights = nn.ParameterDict({name: nn.Parameter(weights[name][0].clone()) for name in stored})
         self.biases = nn.ParameterDict({name: nn.Parameter(bias.clone()) for name, (_, bias) in weights.items()})
         for name, codes in net.codes.items():
             self.register_buffer(f"{name}:scales", codes.scales)
@@ -52,11 +60,12 @@ class Rounded(nn.Module):
         return torch.fake_quantize_per_tensor_affine(value, scale, zero, LOW, HIGH)
 
     def _weight(self, name: str) -> Tensor:
-        codes = self._codes(name)
+        owner = self.graph.owners[name]
+        codes = self._codes(owner)
         steps, most = codes.steps(), codes.most
-        exact = (self.weights[name] / steps).clamp(-most - 0.5, most + 0.5)  # what is rounded to the last code learns
+        exact = (self.weights[owner] / steps).clamp(-most - 0.5, most + 0.5)  # what is rounded to the last code learns
         rounded: Tensor = exact + (exact.round().clamp(-most, most) - exact).detach()
-        return rounded * steps
+        return rounded * self._codes(name).steps()
 
     def _codes(self, name: str) -> Codes:
         """As they were found before training, on the device."""
@@ -65,10 +74,12 @@ class Rounded(nn.Module):
 
     def quantized(self) -> Quantized:
         """The net as it ships."""
-        weights = {
-            name: (weight.detach().cpu(), self.biases[name].detach().cpu()) for name, weight in self.weights.items()
+        biases = {name: bias.detach().cpu() for name, bias in self.biases.items()}
+        weights = {name: (self.weights[self.graph.owners[name]].detach().cpu(), bias) for name, bias in biases.items()}
+        own = {name: recoded(self._codes(name).cpu(), weights[name][0]) for name in self.weights}
+        codes = {
+            name: replace(self._codes(name).cpu(), codes=own[self.graph.owners[name]].codes) for name in self.biases
         }
-        codes = {name: recoded(self._codes(name).cpu(), weight) for name, (weight, _) in weights.items()}
         ranges = {
             name: Range(float(self.get_buffer(f"{name}:scale")), int(self.get_buffer(f"{name}:zero")))
             for name in self.ranged

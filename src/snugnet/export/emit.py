@@ -71,6 +71,12 @@ def _net(sheet: Sheet, graph: Graph, shipped: Shipped, images: str) -> str:
     return values[graph.nodes[-1].name]
 
 
+def floats(sheet: Sheet, node: Node, weights: Weights) -> list[str]:
+    """The numbers of a node that stay floats, those of channels as (C, 1, 1)."""
+    given = weights[node.name] if node.floats else ()
+    return [sheet.constant((each if each.dim() == 3 else each.view(-1, 1, 1)).numpy()) for each in given]
+
+
 @dataclass(frozen=True)
 class Floats:
     """Operations of a net in float32."""
@@ -80,7 +86,8 @@ class Floats:
     weights: Weights
 
     def __call__(self, node: Node, inputs: Sequence[str]) -> str:
-        own = [self.sheet.constant(each.numpy()) for each in self.weights.get(node.name, ())]
+        plain = () if node.floats else self.weights.get(node.name, ())
+        own = [self.sheet.constant(each.numpy()) for each in plain] or floats(self.sheet, node, self.weights)
         return cut(self.sheet, node, uncut(self.sheet, self.graph, node, inputs, own))
 
 
@@ -93,7 +100,7 @@ class WholeWeights:
     net: Quantized
 
     def __call__(self, node: Node, inputs: Sequence[str]) -> str:
-        own = self._weights(node) if node.layer else ()
+        own = self._weights(node) if node.layer else floats(self.sheet, node, self.net.floats)
         return cut(self.sheet, node, uncut(self.sheet, self.net.graph, node, inputs, own))
 
     def _weights(self, node: Node) -> tuple[str, str]:
@@ -135,12 +142,18 @@ class Integers:
     def _weights(self, node: Node) -> tuple[str, str]:
         """int4 too: a code times its factor is an int8."""
         sheet, codes = self.sheet, self.net.codes[node.name]
-        steps = (self.net.range_of(node.inputs[0]).scale * codes.scales.double()).float()
+        steps = (self.net.range_of(node.inputs[0]).scale * codes.scales.abs().double()).float()
         weight = sheet.add("DequantizeLinear", *self._codes(codes), axis=0)
-        biases = sheet.constant(self.net.biases[node.name].numpy())
+        biases = sheet.constant((self.net.biases[node.name] * codes.signs).numpy())
         return weight, sheet.add("DequantizeLinear", biases, sheet.constant(steps.numpy()), axis=0)
 
     def _codes(self, codes: Codes) -> tuple[str, str, str]:
-        unsigned = (codes.integers().numpy().astype(np.int16) + MIDDLE).astype(np.uint8)
+        """Scales above zero, as runtimes want them."""
+        signs = codes.signs.view(-1, *[1] * (codes.codes.dim() - 1))
+        unsigned = ((codes.integers() * signs).numpy().astype(np.int16) + MIDDLE).astype(np.uint8)
         zeros = np.full(len(unsigned), MIDDLE, np.uint8)
-        return self.sheet.constant(unsigned), self.sheet.constant(codes.scales.numpy()), self.sheet.constant(zeros)
+        return (
+            self.sheet.constant(unsigned),
+            self.sheet.constant(codes.scales.abs().numpy()),
+            self.sheet.constant(zeros),
+        )

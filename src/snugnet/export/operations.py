@@ -68,6 +68,11 @@ def uncut(sheet: Sheet, graph: Graph, node: Node, inputs: Sequence[str], weights
     match node.kind:
         case "conv":
             return sheet.add("Conv", *inputs, *weights, **_moves(node), **_if(node.groups != 1, group=node.groups))
+        case "band":
+            ends = node.kernel // 2
+            turned = sheet.add("Transpose", *inputs, perm=[0, 2, 1, 3])
+            summed = sheet.add("Conv", turned, *weights, **_if(ends, pads=[ends, 0, ends, 0]))
+            return sheet.add("Transpose", summed, perm=[0, 2, 1, 3])
         case "linear":
             return sheet.add("Gemm", *inputs, *weights, transB=1)
         case "add":
@@ -83,12 +88,58 @@ def uncut(sheet: Sheet, graph: Graph, node: Node, inputs: Sequence[str], weights
                 return sheet.add("GlobalAveragePool", *inputs)
             padded = _if(node.padding, count_include_pad=1)
             return sheet.add("AveragePool", *inputs, kernel_shape=[node.kernel] * 2, **_moves(node), **padded)
+        case "layer_norm":
+            return _layer_norm(sheet, inputs[0], weights, node.eps)
+        case "positions":
+            return sheet.add("Add", inputs[0], weights[0])
+        case "attention":
+            return _attention(sheet, inputs[0], node)
+        case "weigh":
+            return _weighed(sheet, *inputs, channels=node.shape[0])
+        case "channel_max":
+            return sheet.add("ReduceMax", *inputs, axes=[1])
+        case "channel_mean":
+            return sheet.add("ReduceMean", *inputs, axes=[1])
+        case "shuffle":
+            order = np.arange(node.shape[0], dtype=np.int32).reshape(node.groups, -1).T.ravel()
+            return sheet.add("Gather", *inputs, sheet.constant(order), axis=1)
         case "flatten":
             return sheet.add("Flatten", *inputs)
         case "map":
             return FUNCTIONS[node.function](sheet, inputs[0], _usual(node))
         case "input":
             return inputs[0]
+
+
+def _layer_norm(sheet: Sheet, x: str, weights: Sequence[str], eps: float) -> str:
+    """Over channels. The weights come as (C, 1, 1)."""
+    centred = sheet.add("Sub", x, sheet.add("ReduceMean", x, axes=[1]))
+    variance = sheet.add("ReduceMean", sheet.add("Mul", centred, centred), axes=[1])
+    spread = sheet.add("Sqrt", sheet.add("Add", variance, sheet.number(eps)))
+    scaled = sheet.add("Mul", sheet.add("Div", centred, spread), weights[0])
+    return sheet.add("Add", scaled, weights[1])
+
+
+def _reshaped(sheet: Sheet, x: str, *shape: int) -> str:
+    """As many images as before, each of a shape."""
+    return sheet.add("Reshape", x, sheet.constant(np.array([0, *shape], np.int64)))
+
+
+def _attention(sheet: Sheet, x: str, node: Node) -> str:
+    """Queries, keys and values as (N, heads, width, places); shares of keys stand in columns."""
+    channels, height, width = node.shape
+    heads, each = node.groups, channels // node.groups
+    parts = _reshaped(sheet, x, 3 * heads, each, height * width)
+    rows = (np.arange(heads, dtype=np.int32) + part * heads for part in range(3))
+    queries, keys, values = (sheet.add("Gather", parts, sheet.constant(row), axis=1) for row in rows)
+    scores = sheet.add("MatMul", sheet.add("Transpose", keys, perm=[0, 1, 3, 2]), queries)
+    shares = sheet.add("Softmax", sheet.add("Mul", scores, sheet.number(each**-0.5)), axis=2)
+    return _reshaped(sheet, sheet.add("MatMul", values, shares), channels, height, width)
+
+
+def _weighed(sheet: Sheet, x: str, scores: str, *, channels: int) -> str:
+    shares = sheet.add("Softmax", _reshaped(sheet, scores, -1, 1), axis=1)
+    return _reshaped(sheet, sheet.add("MatMul", _reshaped(sheet, x, channels, -1), shares), channels, 1, 1)
 
 
 def cut(sheet: Sheet, node: Node, value: str) -> str:

@@ -22,8 +22,9 @@ SUFFIX = ".onnx"
 QUIET = 4  # of ONNX Runtime's log: what is fatal alone; the rest comes as exceptions
 MOST = 1 << 28  # numbers in all values of one image: 1 GB
 KNOWN = (
-    "Add AveragePool Cast Clip Concat Conv DequantizeLinear Div Elu Erf Flatten Gemm GlobalAveragePool HardSigmoid "
-    "LeakyRelu MaxPool Mul QuantizeLinear Relu Selu Sigmoid Softmax Softplus Tanh"
+    "Add AveragePool Cast Clip Concat Conv DequantizeLinear Div Elu Erf Flatten Gather Gemm GlobalAveragePool "
+    "HardSigmoid LeakyRelu MatMul MaxPool Mul QuantizeLinear ReduceMax ReduceMean Relu Reshape Selu Sigmoid Softmax "
+    "Softplus Sqrt Sub Tanh Transpose"
 )
 OPERATORS = frozenset(
     KNOWN.split()
@@ -103,7 +104,13 @@ def _problems_of_constant(constant: Any) -> Iterator[str]:
     onnx, name = needed("onnx"), constant.name[:60]
     if constant.data_location != onnx.TensorProto.DEFAULT or constant.external_data:
         yield f"its constant {name!r} lies in another file"
-    kinds = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.INT32: 4, onnx.TensorProto.INT8: 1, onnx.TensorProto.UINT8: 1}
+    kinds = {
+        onnx.TensorProto.FLOAT: 4,
+        onnx.TensorProto.INT64: 8,
+        onnx.TensorProto.INT32: 4,
+        onnx.TensorProto.INT8: 1,
+        onnx.TensorProto.UINT8: 1,
+    }
     width = kinds.get(constant.data_type)
     if width is None or min(constant.dims, default=1) < 0 or width * prod(constant.dims) != len(constant.raw_data):
         yield f"its constant {name!r} has not as many bytes as its shape and type say"

@@ -25,7 +25,10 @@ from snugnet.data.loader import Normalize
 from snugnet.errors import UsageError
 
 Array = NDArray[np.generic]
-KINDS = ("conv", "depthwise", "add", "mul", "cat", "max_pool", "avg_pool", "map", "transpose", "logits")  # as snug_kind
+KINDS = (
+    "conv", "depthwise", "add", "mul", "cat", "max_pool", "avg_pool", "map", "transpose", "logits", "channel_max",
+    "shuffle",
+)  # as snug_kind  # fmt: skip
 NUMBERS = (
     "in", "in2", "out", "scratch", "in_height", "in_width", "in_channels", "out_height", "out_width", "out_channels",
     "kernel", "stride", "padding", "groups", "step2", "first", "zero_in", "zero_in2", "zero_out", "low", "high",
@@ -65,9 +68,11 @@ class Program:
 
     @property
     def data_bytes(self) -> int:
-        """Weights and constants, without what describes the operations."""
-        each = [array.nbytes for operation in self.operations for array in operation.arrays.values()]
-        return sum(each) + self.pixels.nbytes + self.steps.nbytes
+        """Weights and constants, equal ones once, without what describes the operations."""
+        each = {
+            (array.dtype.str, array.tobytes()) for operation in self.operations for array in operation.arrays.values()
+        }
+        return sum(len(data) for _, data in each) + self.pixels.nbytes + self.steps.nbytes
 
 
 def program(net: Quantized, normalization: Normalization) -> Program:
@@ -129,7 +134,7 @@ def _map(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def _scaling(found: Sequence[Multiplier]) -> dict[str, Array]:
-    factors = [min(each.factor, LARGEST) for each in found]
+    factors = [max(-LARGEST, min(each.factor, LARGEST)) for each in found]
     return {"factors": np.array(factors, np.int32), "shifts": np.array([each.shift for each in found], np.uint8)}
 
 
@@ -140,9 +145,13 @@ def _plain(net: Quantized, node: Node, where: Plan) -> Operation:
         return Operation("map", node.name, numbers, {"weights": _as_int8(table(net, node) + after.zero)})
     if node.kind == "flatten":
         return Operation("transpose", node.name, numbers)
-    if node.kind == "max_pool":
-        return Operation("max_pool", node.name, numbers)
+    if node.kind in ("max_pool", "channel_max", "shuffle"):
+        return Operation(node.kind, node.name, numbers)
     scaling = _scaling([each for of_input in multipliers(net, node) for each in of_input])
+    if node.kind == "channel_mean":  # a convolution whose weights are 1
+        ones = np.ones((1, numbers["in_channels"]), np.int8)
+        sums = _begun(ones, np.zeros(1, np.int32), numbers["zero_in"])
+        return Operation("conv", node.name, numbers, {"weights": ones} | sums | scaling)
     if node.kind in ("add", "mul"):
         numbers |= _second(net, node, where, numbers)
     return Operation(node.kind, node.name, numbers, scaling)
@@ -159,12 +168,14 @@ def _second(net: Quantized, node: Node, where: Plan, first: dict[str, int]) -> d
     if node.kind == "mul" and prod(one.shape) < prod(two.shape):
         one, two = two, one
     channels = two.shape[0]
-    if one.shape != node.shape or two.shape not in (
-        (node.shape,) if node.kind == "add" else (node.shape, (channels, 1, 1))
-    ):
+    of_place = (1, *node.shape[1:])
+    known = (node.shape,) if node.kind == "add" else (node.shape, (node.shape[0], 1, 1), of_place)
+    if one.shape != node.shape or two.shape not in known:
         raise UsageError(f"{node.name}: as C it must join maps of one shape; got {one.shape} and {two.shape}")
     height, width = first["out_height"], first["out_width"]
+    is_of_place = two.shape == of_place and node.shape[0] > 1
     return {
+        "groups": node.shape[0] if is_of_place else 1,  # channels that share a number of the second
         "in": where.values[one.name],
         "zero_in": net.range_of(one.name).zero,
         "in_height": height,
@@ -172,7 +183,7 @@ def _second(net: Quantized, node: Node, where: Plan, first: dict[str, int]) -> d
         "in_channels": node.shape[0],
         "in2": where.values[two.name],
         "zero_in2": net.range_of(two.name).zero,
-        "step2": channels if two.shape == node.shape else 0,
+        "step2": channels if two.shape in (node.shape, of_place) else 0,
     }
 
 
@@ -191,6 +202,10 @@ def _layer(net: Quantized, node: Node, where: Plan) -> Operation:
     numbers, weights = _numbers(net, node, where), _laid_out(net, node)
     scaling = {} if is_last else _scaling(multipliers(net, node)[0])
     biases = net.biases[node.name].numpy()
+    if node.kind == "band":  # written out as a matrix
+        numbers |= {"kernel": 1}
+        weights, biases = _banded(weights, node.shape[0]), biases.repeat(node.shape[0])
+        scaling = {name: array.repeat(node.shape[0]) for name, array in scaling.items()}
     if not is_last and memory_plan.is_depthwise(net.graph, node):
         own = {"weights": np.ascontiguousarray(weights.reshape(len(weights), -1).T), "biases": biases}
         return Operation("depthwise", node.name, numbers, own | scaling)
@@ -201,6 +216,13 @@ def _layer(net: Quantized, node: Node, where: Plan) -> Operation:
         )
     sums = _begun(weights, biases, numbers["zero_in"])
     return Operation("logits" if is_last else "conv", node.name, numbers, {"weights": weights} | sums | scaling)
+
+
+def _banded(weights: Array, channels: int) -> Array:
+    """int8 (C, C) of a band's weights: those of a channel stand around its own place."""
+    around, row = weights.size // 2, weights.ravel().tolist()
+    places = [np.eye(channels, k=offset - around, dtype=np.int8) * row[offset] for offset in range(weights.size)]
+    return np.array(sum(places), np.int8)
 
 
 def _begun(weights: Array, biases: Array, zero: int) -> dict[str, Array]:
@@ -215,6 +237,8 @@ def _begun(weights: Array, biases: Array, zero: int) -> dict[str, Array]:
 def _laid_out(net: Quantized, node: Node) -> Array:
     """int8 (O, K, K, I), or (O, I) in the order in which a flattened map lies."""
     weights = net.codes[node.name].integers().numpy()
+    if node.kind == "band":
+        return weights
     if node.kind == "conv":
         return np.ascontiguousarray(weights.transpose(0, 2, 3, 1))
     before = net.graph.node(node.inputs[0])

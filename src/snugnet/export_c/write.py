@@ -83,14 +83,16 @@ def _quoted(name: str) -> str:
 
 
 def _data(made: Program) -> Iterator[str]:
+    names: dict[tuple[str, bytes], str] = {}  # equal arrays are one
     for number, operation in enumerate(made.operations):
         for part, array in operation.arrays.items():
-            yield from _array(f"snug_{part}_{number}", array)
+            if names.setdefault(_key(array), f"snug_{part}_{number}") == f"snug_{part}_{number}":
+                yield from _array(f"snug_{part}_{number}", array)
     yield from _array("snug_pixels", made.pixels)
     yield from _array("snug_steps", made.steps)
     yield "static const snug_op snug_ops[] = {"
-    for number, operation in enumerate(made.operations):
-        yield from _operation(number, operation)
+    for operation in made.operations:
+        yield _operation(operation, {part: names[_key(array)] for part, array in operation.arrays.items()})
     yield "};"
     yield ""
     sizes = f"{len(made.operations)}, {made.side}, {made.side}, {made.channels}, SNUG_CLASSES, {made.input}"
@@ -122,11 +124,15 @@ def _lines(numbers: Sequence[str]) -> Iterator[str]:
     yield line
 
 
-def _operation(number: int, operation: Operation) -> Iterator[str]:
+def _key(array: Array) -> tuple[str, bytes]:
+    return array.dtype.str, array.tobytes()
+
+
+def _operation(operation: Operation, arrays: dict[str, str]) -> str:
     given = {name: operation.numbers[name] for name in NUMBERS if operation.numbers.get(name)}
     parts = [f".kind = SNUG_{operation.kind.upper()}", *(f".{name} = {value}" for name, value in given.items())]
-    parts += [f".{part} = snug_{part}_{number}" for part in ARRAYS if part in operation.arrays]
-    yield f"    {{{', '.join(parts)}}}, /* {operation.name} */"
+    parts += [f".{part} = {arrays[part]}" for part in ARRAYS if part in arrays]
+    return f"    {{{', '.join(parts)}}}, /* {operation.name} */"
 
 
 def _closing() -> tuple[str, ...]:

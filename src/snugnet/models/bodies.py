@@ -8,19 +8,25 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from snugnet.models.layers import Block
+from snugnet.models.compact import Transformer
+from snugnet.models.convs import Convolution, ends_in_norm, kxk
+from snugnet.models.layers import Block, Shuffle
 
 
-def _layers(block: Block, *convs: nn.Conv2d) -> nn.Sequential:
-    """conv, norm, activation, dropout; conv, norm, ...: no activation after the last norm."""
+def _layers(block: Block, *convs: Convolution, strided: int = 1) -> nn.Sequential:
+    """conv, norm, activation, dropout; conv, norm, ...: no activation after the last norm. A filter that takes the
+    stride stands behind all that follows convolution `strided`."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, conv in enumerate(convs, 1):
         layers[f"conv{number}"] = conv
         if block.stage.even == "pool":
             layers[f"pool{number}"] = nn.AvgPool2d(2, stride=1)
-        layers[f"norm{number}"] = block.batch_norm(conv.out_channels)
+        if not ends_in_norm(conv):
+            layers[f"norm{number}"] = block.batch_norm(conv.out_channels)
         if number < len(convs):
             layers |= _activated(block, number)
+        if number == strided:
+            layers |= block.blurs()
     return nn.Sequential(layers)
 
 
@@ -38,43 +44,51 @@ def basic(block: Block) -> nn.Sequential:
     An even kernel makes a map larger by one (aswani22, "Kernel Size Adjustment"). Its design 1, `even` "padding", pads
     the second convolution by one less; design 2, "pool", puts an average pool of 2 behind each.
     """
-    kernel, out = block.stage.kernel, block.channels_out
-    padding = kernel // 2 - (block.stage.even == "padding")
-    first = block.conv(block.channels_in, block.inner, kernel, block.stride)
-    return _layers(block, first, block.conv(block.inner, out, kernel, padding=padding))
+    padding = block.stage.kernel // 2 - (block.stage.even == "padding")
+    first = kxk(block, block.channels_in, block.inner, block.stride)
+    return _layers(block, first, kxk(block, block.inner, block.channels_out, padding=padding))
 
 
 def bottleneck(block: Block) -> nn.Sequential:
     """1x1 to the inner width, KxK with the stride, 1x1 to channels (aswani22, tu24: `channels` is the output's)."""
-    return _layers(
-        block,
-        block.conv(block.channels_in, block.inner, 1),
-        block.conv(block.inner, block.inner, block.stage.kernel, block.stride),
-        block.conv(block.inner, block.channels_out, 1),
-    )
+    inner, groups = block.inner, block.stage.groups
+    first, middle = block.conv(block.channels_in, inner, 1), kxk(block, inner, inner, block.stride, groups=groups)
+    return _layers(block, first, middle, block.conv(inner, block.channels_out, 1), strided=2)
 
 
 def single(block: Block) -> nn.Sequential:
     """One KxK convolution: the cheapest residual block (the lean ResNets of the speed records)."""
-    return _layers(block, block.conv(block.channels_in, block.channels_out, block.stage.kernel, block.stride))
+    return _layers(block, kxk(block, block.channels_in, block.channels_out, block.stride))
 
 
 def preact(block: Block) -> nn.Sequential:
     """Norm and activation before each of two KxK convolutions (He et al. 2016, arXiv 1603.05027; avvari24's code)."""
-    kernel, into, out = block.stage.kernel, block.channels_in, block.channels_out
-    layers: OrderedDict[str, nn.Module] = OrderedDict(norm1=block.batch_norm(into), activation1=block.act())
-    layers["conv1"] = block.conv(into, block.inner, kernel, block.stride)
+    opening = OrderedDict[str, nn.Module](norm1=block.batch_norm(block.channels_in), activation1=block.act())
+    return nn.Sequential(opening | _behind_opening(block))
+
+
+def wide(block: Block) -> nn.Sequential:
+    """The same, but where the shortcut is a convolution, it too reads what norm and activation leave, and those stand
+    in front of both (Zagoruyko and Komodakis 2016, arXiv 1605.07146). The last of a row ends in norm and activation."""
+    return nn.Sequential(_behind_opening(block)) if block.projects else preact(block)
+
+
+def _behind_opening(block: Block) -> OrderedDict[str, nn.Module]:
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv1"] = kxk(block, block.channels_in, block.inner, block.stride)
     layers["norm2"] = block.batch_norm(block.inner)
     layers |= _activated(block, 2)
-    layers["conv2"] = block.conv(block.inner, out, kernel)
-    return nn.Sequential(layers)
+    layers |= block.blurs()
+    layers["conv2"] = kxk(block, block.inner, block.channels_out)
+    return layers
 
 
 def depthwise(block: Block) -> nn.Sequential:
     """A KxK convolution of each channel alone, then 1x1, each with a norm, nothing between (tu24, figure 4)."""
     into, layers = block.channels_in, OrderedDict[str, nn.Module]()
-    layers["conv1"] = block.conv(into, into, block.stage.kernel, block.stride, groups=into)
+    layers["conv1"] = block.conv(into, into, block.stage.kernel, block.moves(block.stride), groups=into)
     layers["norm1"] = block.batch_norm(into)
+    layers |= block.blurs()
     if block.stage.dropout:
         layers["dropout1"] = nn.Dropout(block.stage.dropout)
     layers["conv2"] = block.conv(into, block.channels_out, 1)
@@ -91,8 +105,9 @@ class Fire(nn.Module):
 
     def __init__(self, block: Block) -> None:
         super().__init__()
-        squeeze = block.conv_norm(block.channels_in, block.inner, 1, block.stride)
-        self.squeeze = nn.Sequential(OrderedDict([*squeeze.named_children(), *_activated(block, 1).items()]))
+        squeeze = block.conv_norm(block.channels_in, block.inner, 1, block.moves(block.stride))
+        behind = _activated(block, 1) | block.blurs()
+        self.squeeze = nn.Sequential(OrderedDict([*squeeze.named_children(), *behind.items()]))
         widths = _shared(block.channels_out, block.stage.expand or (1, 1))
         kernels = (1, block.stage.kernel)
         self.expand = nn.ModuleList(
@@ -106,6 +121,24 @@ class Fire(nn.Module):
         return torch.cat([branch(x) for branch in self.expand], dim=1)
 
 
+def shuffle(block: Block) -> nn.Sequential:
+    """1x1 in groups to the inner width, channels of the groups mixed, KxK of each channel alone, 1x1 in groups (Zhang
+    et al. 2017, arXiv 1707.01083). The first block of a stage without an entry has no groups in its first 1x1."""
+    inner, groups = block.inner, block.stage.groups
+    first = 1 if block.is_first else groups
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=block.conv(block.channels_in, inner, 1, groups=first))
+    layers["norm1"] = block.batch_norm(inner)
+    layers |= _activated(block, 1)
+    if groups > 1:
+        layers["shuffle"] = Shuffle(groups)
+    layers["conv2"] = block.conv(inner, inner, block.stage.kernel, block.moves(block.stride), groups=inner)
+    layers["norm2"] = block.batch_norm(inner)
+    layers |= block.blurs()
+    layers["conv3"] = block.conv(inner, block.channels_out, 1, groups=groups)
+    layers["norm3"] = block.batch_norm(block.channels_out)
+    return nn.Sequential(layers)
+
+
 def _shared(channels: int, parts: tuple[int, int]) -> tuple[int, int]:
     """Channels in two parts of a proportion, none empty where there are two channels."""
     first = max(1, min(channels - 1, round(channels * parts[0] / sum(parts))))
@@ -117,8 +150,11 @@ BODIES: dict[str, Callable[[Block], nn.Module]] = {
     "bottleneck": bottleneck,
     "single": single,
     "preact": preact,
+    "wide": wide,
     "depthwise": depthwise,
     "fire": Fire,
+    "shuffle": shuffle,
+    "transformer": Transformer,
 }
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from snugnet.models.blocks import Residual, stage_layers
+from snugnet.models.compact import AttentionPool
+from snugnet.models.convs import Branches, factored
 from snugnet.models.initial import initialise
 from snugnet.models.layers import ACTIVATIONS, SqueezeExcite, pool
-from snugnet.models.parts import Head
 from snugnet.models.spec import ModelSpec
 
 
@@ -29,6 +31,17 @@ class ResNet(nn.Module):
             _freeze_scales(self)
         by_end = sorted(spec.skip_pairs(), key=lambda pair: pair[1])
         self._last_reader = dict(by_end)  # of each block's input that skips start from, the last block that adds it
+        self.shared = _shared(self)
+        if self.shared:
+            self.register_state_dict_post_hook(_once)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(_everywhere)  # type: ignore[no-untyped-call]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, owner in self.shared.items():  # another device may have made two of one
+            path, _, part = name.rpartition(".")
+            self.get_submodule(path).register_parameter(part, self.get_parameter(owner))
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -59,28 +72,55 @@ def _freeze_scales(model: nn.Module) -> None:
             module.weight.requires_grad_(False)
 
 
+def _shared(model: nn.Module) -> dict[str, str]:
+    """Names of weights that stand for those of another name, which comes first."""
+    first: dict[int, str] = {}
+    named = model.named_parameters(remove_duplicate=False)
+    owners = {name: first.setdefault(id(weight), name) for name, weight in named}
+    return {name: owner for name, owner in owners.items() if name != owner}
+
+
+def _once(model: nn.Module, tensors: dict[str, Tensor], prefix: str, _metadata: object) -> None:
+    """Leaves out what stands under another name."""
+    for name in cast(ResNet, model).shared:
+        tensors.pop(prefix + name, None)
+
+
+def _everywhere(model: nn.Module, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
+    for name, owner in cast(ResNet, model).shared.items():
+        if prefix + owner in tensors:
+            tensors.setdefault(prefix + name, tensors[prefix + owner])
+
+
 def _stem(spec: ModelSpec) -> nn.Module:
     if spec.stem == "none":
         return nn.Identity()
     stem, channels = spec.stem, spec.stem_channels
     padding = stem.kernel // 2 if stem.padding is None else stem.padding
-    biased = stem.whiten or spec.conv_bias
-    conv = nn.Conv2d(spec.in_channels, channels, stem.kernel, stem.stride, padding, bias=biased)
-    conv.weight.requires_grad_(not stem.whiten)
+    shape = spec.in_channels, channels, stem.kernel, stem.stride, padding
+    norm = partial(nn.BatchNorm2d, eps=spec.norm.eps, momentum=spec.norm.momentum)
+    conv: nn.Module
+    if stem.conv is None:
+        conv = nn.Conv2d(*shape, bias=stem.whiten or spec.conv_bias)
+        conv.weight.requires_grad_(not stem.whiten)
+    else:
+        conv = factored(stem.conv, *shape, norm, bias=spec.conv_bias)
     layers: list[tuple[str, nn.Module]] = [("conv", conv)]
-    if not stem.whiten:
-        layers.append(("norm", nn.BatchNorm2d(channels, eps=spec.norm.eps, momentum=spec.norm.momentum)))
-    layers.append(("activation", ACTIVATIONS[spec.activation]()))
+    if not stem.bare:
+        layers += [] if stem.whiten else [("norm", norm(channels))]
+        layers.append(("activation", ACTIVATIONS[spec.activation]()))
     if stem.pool is not None:
         layers.insert(1 if stem.pool_first else len(layers), ("pool", pool(stem.pool)))
     if stem.se is not None:
         layers.append(("se", SqueezeExcite(channels, stem.se)))
+    if stem.norm_input:
+        layers.insert(0, ("norm_input", norm(spec.in_channels)))
     return nn.Sequential(OrderedDict(layers))
 
 
 def _head(spec: ModelSpec) -> nn.Sequential:
-    features = spec.scaled(spec.stages[-1].channels) * spec.map_sizes()[-1] ** 2
-    layers: OrderedDict[str, nn.Module] = OrderedDict(pool=_head_pool(spec.head), flatten=nn.Flatten())
+    features = spec.channels(-1) * spec.map_sizes()[-1] ** 2
+    layers: OrderedDict[str, nn.Module] = OrderedDict(pool=_head_pool(spec), flatten=nn.Flatten())
     for number, width in enumerate(spec.head.hidden, 1):
         layers[f"hidden{number}"] = nn.Linear(features, width)
         if spec.head.norm:
@@ -93,7 +133,10 @@ def _head(spec: ModelSpec) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-def _head_pool(head: Head) -> nn.Module:
+def _head_pool(spec: ModelSpec) -> nn.Module:
+    head = spec.head
+    if head.pool == "attention":
+        return AttentionPool(spec.channels(-1))
     if head.pool == "flatten":
         return nn.Identity()
     if head.kernel is not None:
@@ -106,6 +149,19 @@ def build(spec: ModelSpec) -> ResNet:
     model = ResNet(spec)
     initialise(model, spec)
     return model
+
+
+@torch.no_grad()
+def merged(model: nn.Module, spec: ModelSpec) -> ResNet:
+    """A trained net of a spec as it ships: branches of convolutions are one, which computes the same in evaluation."""
+    shipped = build_meta(spec.shipped).to_empty(device="cpu")
+    tensors = {name: value.cpu() for name, value in model.state_dict().items()}
+    for path, module in model.named_modules():
+        if isinstance(module, Branches):
+            weight, bias = module.merged()
+            tensors |= {f"{path}.weight": weight.cpu(), f"{path}.bias": bias.cpu()}
+    shipped.load_state_dict({name: tensors[name] for name in shipped.state_dict()})
+    return shipped.eval()
 
 
 def build_meta(spec: ModelSpec) -> ResNet:

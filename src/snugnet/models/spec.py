@@ -17,7 +17,11 @@ from snugnet.config import Frozen
 from snugnet.models.parts import (
     EVEN,
     MOST_CHANNELS,
+    BlockAttention,
+    Blur,
+    Conv,
     Count,
+    EfficientAttention,
     Entry,
     Head,
     Kernel,
@@ -32,8 +36,17 @@ from snugnet.models.parts import (
 )
 from snugnet.problems import nearest
 
-BLOCKS = ("basic", "bottleneck", "single", "preact", "depthwise", "fire")
-WITH_INNER = ("basic", "bottleneck", "preact", "fire")
+BLOCKS = ("basic", "bottleneck", "single", "preact", "wide", "depthwise", "fire", "shuffle", "transformer")
+WITH_INNER = ("basic", "bottleneck", "preact", "wide", "fire", "shuffle", "transformer")
+PREACT = ("preact", "wide")
+POSTACT = ("basic", "bottleneck", "single")  # a norm behind each KxK
+WITH_CONV = {
+    "bsconv-u": (*POSTACT, *PREACT),
+    "bsconv-s": (*POSTACT, *PREACT),
+    "low-rank": (*POSTACT, *PREACT),
+    "repvgg": POSTACT,
+    "merged": POSTACT,
+}
 ActivationName = Literal[
     "relu", "gelu", "silu", "hardswish", "leaky_relu", "elu", "selu", "mish", "relu6", "tanh", "softplus"
 ]
@@ -78,11 +91,19 @@ class Stage(Frozen):
     entry: Entry | None = None
     kernel: Kernel = 3
     even: Literal["padding", "pool"] | None = None  # how a basic block keeps the map's size with an even kernel
+    conv: Conv | None = None  # what stands for the KxK convolutions of a body
+    groups: Count = 1  # bottleneck: of its KxK; shuffle: of its 1x1; widths are rounded to multiples of it
+    blur: Blur | None = None  # convolutions with a stride move by 1, and a binomial filter of this size takes it
+    repeat: Annotated[int, Field(ge=1, le=100)] = 1  # times that each block runs in a row, all but one that opens
+    heads: Count = 4  # transformer: of attention; widths are rounded to multiples of it
+    positions: bool = False  # transformer: a number is learned for each channel of each place, in front of the blocks
     dropout: Probability = 0.0  # inside each block, after its first activation
     reduction: Count = 4  # bottleneck and fire: their inner width is channels / reduction
     inner: Widths | None = None  # the width between convolutions, of all blocks or of each, before the multiplier
     expand: Proportion | None = None  # fire: its 1x1 and KxK branches share the channels so; None: equally
     se: SqueezeExcitation | None = None  # at the end of each body
+    eca: EfficientAttention | None = None  # behind se
+    cbam: BlockAttention | None = None  # behind eca
     drop_path: Probability | None = None  # chance that an image skips a body in training; None: the model's
     shortcut: Shortcut | None = None  # None: the model's
     pool: Pool | None = None  # after the last block
@@ -123,6 +144,52 @@ class Stage(Frozen):
             raise ValueError("inner and reduction both say the inner width; give one")
         return self
 
+    @model_validator(mode="after")
+    def _convolutions_are_of_the_block(self) -> Self:
+        if foreign.is_path(self.block):
+            return self
+        if self.conv is not None and self.block not in WITH_CONV[self.conv.kind]:
+            raise ValueError(f"{self.conv.kind} belongs to {', '.join(WITH_CONV[self.conv.kind])}; got {self.block}")
+        if self.conv is not None and (self.kernel % 2 == 0 or self.kernel == 1):
+            raise ValueError(f"conv stands for convolutions of an odd kernel above 1; got {self.kernel}")
+        if self.groups > 1 and (self.block not in ("bottleneck", "shuffle") or self.conv is not None):
+            seen = self.block if self.conv is None else f"conv = {self.conv.kind}"
+            raise ValueError(f"groups belongs to bottleneck and shuffle, without conv; got {seen}")
+        if self.repeat > 1 and self.uses == self.blocks:
+            raise ValueError("repeat is of blocks behind the first, or behind an entry; give blocks = 2, or an entry")
+        return self
+
+    @model_validator(mode="after")
+    def _attention_is_of_the_block(self) -> Self:
+        if foreign.is_path(self.block):
+            return self
+        if self.block != "transformer" and (self.heads != 4 or self.positions):
+            raise ValueError(f"heads and positions belong to transformer; got {self.block}")
+        if self.block == "transformer" and (self.shortcut or self.blur or self.kernel != 3 or self.blocks == 0):
+            raise ValueError(
+                "transformer has neither shortcut, blur nor kernel, and at least one block; leave them out"
+            )
+        return self
+
+    @property
+    def multiple(self) -> int:
+        """What its widths are multiples of."""
+        return self.heads if self.block == "transformer" else self.groups
+
+    @property
+    def opens(self) -> bool:
+        """Whether the first block takes what another stage leaves: it changes shapes, and runs once."""
+        return self.entry is None
+
+    def times(self, block: int) -> int:
+        """How often a block of the stage, numbered from 0, runs."""
+        return 1 if block == 0 and self.opens else self.repeat
+
+    @property
+    def uses(self) -> int:
+        """Residual blocks that run, those that share weights included."""
+        return sum(map(self.times, range(self.blocks)))
+
     @property
     def shrinks_by_pool(self) -> bool:
         return self.entry is not None and self.entry.pool is not None
@@ -147,6 +214,7 @@ class Place:
     size_in: int
     size_out: int
     block: int = 0  # its number in the stage, from 0
+    use: int = 0  # of its weights, from 0: later ones share those of the first
 
 
 def _skips(value: Any) -> Any:
@@ -227,15 +295,64 @@ class ModelSpec(Frozen):
     def _bodies_may_be_silent(self) -> Self:
         for index, stage in enumerate(self.stages):
             rate = self.drop_path if stage.drop_path is None else stage.drop_path
-            if (rate or self.zero_last_norm) and (stage.shortcut or self.shortcut).kind == "none":
+            is_own = stage.block == "transformer"  # it adds by itself
+            if (rate or self.zero_last_norm) and not is_own and (stage.shortcut or self.shortcut).kind == "none":
                 raise ValueError(f"stages.{index}: drop_path and zero_last_norm need a shortcut; got kind = 'none'")
-            if self.zero_last_norm and stage.block == "preact":
-                raise ValueError(f"stages.{index}: zero_last_norm needs bodies that end in a norm; preact does not")
+            if self.zero_last_norm and stage.block in (*PREACT, "transformer"):
+                raise ValueError(
+                    f"stages.{index}: zero_last_norm needs bodies that end in a norm; {stage.block} does not"
+                )
+            if self.zero_last_norm and stage.conv and stage.conv.is_whole and stage.block != "bottleneck":
+                raise ValueError(
+                    f"stages.{index}: zero_last_norm needs bodies that end in a norm; {stage.conv.kind} does not"
+                )
         return self
 
-    def scaled(self, channels: int) -> int:
-        """Channels times the width multiplier, to the nearest integer and at least 1."""
-        return max(1, round(channels * self.width))
+    @model_validator(mode="after")
+    def _transformers_keep_shapes(self) -> Self:
+        for place in self.places():
+            shapes = (place.channels_in, place.stride), (place.channels_out, 1)
+            if self.stages[place.stage].block == "transformer" and shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"stages.{place.stage}: transformer keeps width and size, but reads {place.channels_in} channels "
+                    f"with stride {place.stride} to give {place.channels_out}; give the stage an entry, or what comes "
+                    "before it the same channels"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _blurs_have_a_stride(self) -> Self:
+        for index, stage in enumerate(self.stages):
+            if stage.blur and self.stride(index) == 1:
+                raise ValueError(
+                    f"stages.{index}: blur takes the stride of a stage, and this one has none; leave it out"
+                )
+        return self
+
+    def scaled(self, channels: int, multiple: int = 1) -> int:
+        """Channels times the width multiplier, to the nearest multiple and at least one of it."""
+        return max(1, round(channels * self.width / multiple)) * multiple
+
+    def channels(self, index: int) -> int:
+        """The width of a stage."""
+        return self.scaled(self.stages[index].channels, self.stages[index].multiple)
+
+    @property
+    def shipped(self) -> Self:
+        """The net that its file holds: branches of convolutions are one."""
+        stages = tuple(
+            stage.model_copy(update={"conv": Conv(kind="merged")})
+            if stage.conv and stage.conv.kind == "repvgg"
+            else stage
+            for stage in self.stages
+        )
+        return self if stages == self.stages else self.model_copy(update={"stages": stages})
+
+    def trained_as(self, other: Self) -> Self:
+        """With convolutions made as those of another net of as many stages."""
+        pairs = zip(self.stages, other.stages, strict=True)
+        stages = tuple(stage.model_copy(update={"conv": theirs.conv}) for stage, theirs in pairs)
+        return self if stages == self.stages else self.model_copy(update={"stages": stages})
 
     @property
     def whitens(self) -> bool:
@@ -247,12 +364,13 @@ class ModelSpec(Frozen):
             return self.in_channels
         if self.stem.whiten and self.stem.channels:  # as many as there are patches to tell apart, at any width
             return self.stem.channels
-        return self.scaled(self.stem.channels or self.stages[0].channels)
+        return self.scaled(self.stem.channels) if self.stem.channels else self.channels(0)
 
     def stride(self, index: int) -> int:
         """The stride of a stage's first convolution."""
         stage = self.stages[index]
-        return stage.stride or (1 if index == 0 or stage.shrinks_by_pool else 2)
+        keeps = index == 0 or stage.shrinks_by_pool or (stage.block == "transformer" and stage.opens)
+        return stage.stride or (1 if keeps else 2)
 
     def map_sizes(self) -> list[int]:
         """Sides of the square feature maps after the stem, after each stage and after the head's pooling."""
@@ -261,16 +379,22 @@ class ModelSpec(Frozen):
             sizes.append(stage.size_after(sizes[-1], self.stride(index)))
         return [*sizes, self.head.size_after(sizes[-1])]
 
+    def sizes_in(self, index: int) -> int:
+        """The side of the map that the first block of a stage reads."""
+        stage, size = self.stages[index], self.map_sizes()[index]
+        return size if stage.entry is None else stage.entry.size_after(size, self.stride(index))
+
     def places(self) -> list[Place]:
         """The residual blocks in order."""
         found, channels, sizes = [], self.stem_channels, self.map_sizes()
         for index, stage in enumerate(self.stages):
-            size, stride, out = sizes[index], self.stride(index), self.scaled(stage.channels)
+            size, stride, out = sizes[index], self.stride(index), self.channels(index)
             if stage.entry is not None:
                 channels, size, stride = out, stage.entry.size_after(size, stride), 1
-            for block in range(stage.blocks):
+            uses = [(block, use) for block in range(stage.blocks) for use in range(stage.times(block))]
+            for block, use in uses:
                 after = (size - 1) // stride + 1
-                found.append(Place(index, channels, out, stride, size, after, block))
+                found.append(Place(index, channels, out, stride, size, after, block, use))
                 channels, size, stride = out, after, 1
         return found
 
@@ -279,12 +403,16 @@ class ModelSpec(Frozen):
         stage = self.stages[place.stage]
         given = stage.inner_of(place.block)
         if given is not None:
-            return self.scaled(given)
-        out = place.channels_out
-        return out if stage.block in ("basic", "preact") else max(1, out // stage.reduction)
+            return self.scaled(given, stage.groups)
+        out, groups = place.channels_out, stage.groups
+        if stage.block == "transformer":
+            return 2 * out
+        return out if stage.block in ("basic", *PREACT) else max(1, out // stage.reduction // groups) * groups
 
     def has_projection(self, place: Place) -> bool:
         """Whether the shortcut of a block, where there is one, is a convolution."""
+        if self.stages[place.stage].block == "transformer":
+            return False
         kind = (self.stages[place.stage].shortcut or self.shortcut).kind
         agree = place.stride == 1 and place.channels_in == place.channels_out
         return kind == "always" or (kind == "first" and place.block == 0) or (kind == "projection" and not agree)
@@ -292,7 +420,7 @@ class ModelSpec(Frozen):
     def skip_pairs(self) -> list[tuple[int, int]]:
         """(from, to) of every skip, blocks numbered from 1."""
         if self.skips == "dense":
-            count = sum(stage.blocks for stage in self.stages)
+            count = sum(stage.uses for stage in self.stages)
             return [(start, end) for end in range(2, count + 1) for start in range(1, end)]
         return [(skip.start, skip.to) for skip in self.skips]
 

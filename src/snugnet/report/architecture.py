@@ -40,7 +40,7 @@ def parts(spec: ModelSpec) -> list[Part]:
     sizes, places = spec.map_sizes(), spec.places()
     found = [] if spec.stem == "none" else [_stem(spec, spec.stem, sizes[0])]
     for index, stage in enumerate(spec.stages):
-        shape = _shape(spec.scaled(stage.channels), sizes[index + 1])
+        shape = _shape(spec.channels(index), sizes[index + 1])
         boxes = [*_entry(spec, index), *_blocks(spec, index, places), *_pools(stage.pool)]
         found.append(Part(f"Stage {index + 1}", shape, tuple(boxes), _note(spec, stage)))
     return [*found, _head(spec)]
@@ -91,7 +91,7 @@ def _entry(spec: ModelSpec, index: int) -> list[Box]:
     stage = spec.stages[index]
     if stage.entry is None:
         return []
-    conv = _conv(stage.entry.kernel, spec.scaled(stage.channels), spec.stride(index))
+    conv = _conv(stage.entry.kernel, spec.channels(index), spec.stride(index))
     return [Box("layer", (conv,)), *_pools(stage.entry.pool)]
 
 
@@ -113,6 +113,8 @@ def _blocks(spec: ModelSpec, index: int, places: list[Place]) -> list[Box]:
 
 
 def _shortcut(spec: ModelSpec, place: Place) -> str:
+    if spec.stages[place.stage].block == "transformer":
+        return "identity"
     own: Shortcut = spec.stages[place.stage].shortcut or spec.shortcut
     if own.kind == "none":
         return ""
@@ -126,12 +128,18 @@ def _lines(spec: ModelSpec, place: Place) -> tuple[str, ...]:
     lines = {
         "basic": (_conv(kernel, inner, stride), _conv(kernel, out)),
         "preact": (_conv(kernel, inner, stride), _conv(kernel, out)),
+        "wide": (_conv(kernel, inner, stride), _conv(kernel, out)),
         "single": (_conv(kernel, out, stride),),
         "bottleneck": (_conv(1, inner), _conv(kernel, inner, stride), _conv(1, out)),
         "depthwise": (_conv(kernel, place.channels_in, stride, " each channel"), _conv(1, out)),
+        "transformer": (f"attention, {stage.heads} heads", _conv(1, inner), _conv(1, out)),
+        "shuffle": (_conv(1, inner), _conv(kernel, inner, stride, " each channel"), _conv(1, out)),
         "fire": (_conv(1, inner, stride), f"1×1 beside {kernel}×{kernel}, {out}"),
     }.get(stage.block, (f"{stage.block.rpartition(':')[2]}, {out}" + (f", /{stride}" if stride > 1 else ""),))
-    return (*lines, _se(stage.se, out)) if stage.se else lines
+    attention = [_se(stage.se, out)] if stage.se else []
+    attention += [f"channel attention, {stage.eca.neighbours(out)}"] if stage.eca else []
+    attention += [f"block attention, {stage.cbam.kernel}×{stage.cbam.kernel}"] if stage.cbam else []
+    return (*lines, *attention)
 
 
 def _se(se: SqueezeExcitation, channels: int) -> str:
@@ -141,6 +149,13 @@ def _se(se: SqueezeExcitation, channels: int) -> str:
 def _note(spec: ModelSpec, stage: Stage) -> str:
     drop_path = spec.drop_path if stage.drop_path is None else stage.drop_path
     facts = [stage.block.rpartition(":")[2] if stage.blocks else ""]
+    facts += [stage.conv.kind] if stage.conv else []
+    facts += [f"{stage.groups} groups"] if stage.groups > 1 else []
+    facts += (
+        [f"each {stage.repeat} times" if not stage.opens else f"all but the first {stage.repeat} times"]
+        if stage.repeat > 1
+        else []
+    )
     facts += [f"dropout {stage.dropout:g}"] if stage.dropout else []
     facts += [f"drop path {'' if stage.drop_path is not None else 'to '}{drop_path:g}"] if drop_path else []
     return ", ".join(fact for fact in facts if fact)
@@ -148,9 +163,11 @@ def _note(spec: ModelSpec, stage: Stage) -> str:
 
 def _head(spec: ModelSpec) -> Part:
     head, side = spec.head, spec.map_sizes()[-1]
-    values = spec.scaled(spec.stages[-1].channels) * side**2
+    values = spec.channels(-1) * side**2
     kind = "max" if head.pool == "max" else "average"
-    if head.pool == "flatten":
+    if head.pool == "attention":
+        first = Box("pool", (f"attention pool, {values:,}",))
+    elif head.pool == "flatten":
         first = Box("layer", (f"flatten, {values:,}",))
     elif head.kernel is not None:
         first = Box("pool", (f"{kind} pool {head.kernel}×{head.kernel}, flatten, {values:,}",))

@@ -1,5 +1,5 @@
-"""`python -m snugnet.report.tables`: fills the generated parts of documents from results/ledger.jsonl, draws ours beside
-what papers print, and writes docs/errors.md from the code."""
+"""`python -m snugnet.report.tables`: fills the generated parts of documents from results/ledger.jsonl, draws ours
+beside what papers print, and writes docs/errors.md from the code."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snugnet import artifact, budget, runs
 from snugnet.artifact import Card, Shipped
 from snugnet.budget import Budget
-from snugnet.compress import integer
+from snugnet.compress import channels, integer
 from snugnet.compress.config import QuantizeConfig
 from snugnet.compress.graph import folded, structure
 from snugnet.compress.prune import PruneConfig
@@ -26,7 +26,7 @@ from snugnet.errors import OverBudget, UsageError
 from snugnet.evaluate.metrics import accuracy, negative_log_likelihood
 from snugnet.models.resnet import ResNet
 from snugnet.scoring import Net, as_many, sample
-from snugnet.ship.rounding import FORMATS
+from snugnet.ship.rounding import FORMATS, suited
 from snugnet.ship.shrink import Pruned, Pruning, pruned
 
 SAMPLE = 2_000  # of val that a rung is tried on, and of training images that norms and ranges are taken from
@@ -77,10 +77,11 @@ def climb(run: Path, size_bytes: int, where: torch.device, see: Callable[[Rung],
 
 
 def _rungs(shipped: Shipped, parent: Any, data: Splits, size_bytes: int, where: torch.device) -> Iterator[Rung]:
-    for name, config in WHOLE.items():
+    for name, given in WHOLE.items():
+        config = given and suited(given, shipped.card.model)
         whole = _rung(name, config, None, shipped, data, where)
         yield whole
-        if whole.size_bytes <= size_bytes:
+        if whole.size_bytes <= size_bytes or channels.obstacle(shipped.card.model):
             continue
         pruning = Pruning(f"bytes={size_bytes}", PruneConfig())
         kept = config.shipped if config else None

@@ -9,6 +9,8 @@ from pathlib import Path
 from snugnet import recipe, runs, toml_text
 from snugnet.budget import Budget
 from snugnet.compress.config import QuantizeConfig
+from snugnet.compress.graph import structure
+from snugnet.models.spec import ModelSpec
 from snugnet.recipe import Experiment
 from snugnet.ship.shrink import Child, gentle, usual_epochs
 
@@ -19,6 +21,13 @@ FORMATS = {
     "int8": QuantizeConfig(weights="int8"),
     "int4": QuantizeConfig(weights="int4", group=INT4_GROUP),
 }
+
+
+def suited(config: QuantizeConfig, model: ModelSpec) -> QuantizeConfig:
+    """Activations stay floats where integers do not compute them."""
+    if not config.is_integer or structure(model.shipped).floating is None:
+        return config
+    return config.model_copy(update={"activations": "float"})
 
 
 @dataclass(frozen=True)
@@ -48,10 +57,14 @@ def child(run: Path, wish: Rounding, into: Path | None, limits: Budget = Budget(
     path = into or runs.free_path(runs.ROOT, name)
     runs.require_free(path)
     epochs = wish.epochs_of(parent)
+    config = suited(wish.config(epochs), parent.model)
+    if config.activations == "float" and wish.epochs is None:  # attention does not learn in rounded numbers
+        epochs, config = 0, config.model_copy(update={"train": False})
     update = {
         "name": name,
         "train": gentle(parent.train, epochs, run.as_posix(), LR_SHARE),
-        "quantize": wish.config(epochs),
+        "model": parent.model.shipped,  # whose weights its file has
+        "quantize": config,
         "distill": parent.distill if epochs else None,
         "budget": parent.budget.model_copy(update={**limits.limits(), "floor": None}),
         **dict.fromkeys(("published", "expect", "parent", "teachers")),

@@ -149,7 +149,7 @@ static void mul(const snug_op *op, int8_t *arena) {
     int32_t place, i;
     for (place = 0; place < op->out_height * op->out_width; place++) {
         for (i = 0; i < op->out_channels; i++)
-            out[i] = scaled(op, (int64_t)(a[i] - op->zero_in) * (b[i] - op->zero_in2), 0);
+            out[i] = scaled(op, (int64_t)(a[i] - op->zero_in) * (b[op->groups > 1 ? 0 : i] - op->zero_in2), 0);
         a += op->out_channels, out += op->out_channels, b += op->step2;
     }
 }
@@ -201,6 +201,26 @@ static void transpose(const snug_op *op, int8_t *arena) {
             arena[op->out + i * places + place] = arena[op->in + place * op->in_channels + i];
 }
 
+static void channel_max(const snug_op *op, int8_t *arena) {
+    const int8_t *in = arena + op->in;
+    int32_t place, i;
+    for (place = 0; place < op->in_height * op->in_width; place++, in += op->in_channels) {
+        int8_t largest = in[0];
+        for (i = 1; i < op->in_channels; i++) largest = in[i] > largest ? in[i] : largest;
+        arena[op->out + place] = largest;
+    }
+}
+
+static void shuffle(const snug_op *op, int8_t *arena) {
+    const int32_t each = op->in_channels / op->groups;
+    const int8_t *in = arena + op->in;
+    int8_t *out = arena + op->out;
+    int32_t place, group, i;
+    for (place = 0; place < op->in_height * op->in_width; place++, in += op->in_channels, out += op->in_channels)
+        for (group = 0; group < op->groups; group++)
+            for (i = 0; i < each; i++) out[i * op->groups + group] = in[group * each + i];
+}
+
 void snug_run_op(const snug_op *op, int8_t *arena, int64_t *sums) {
     switch (op->kind) {
     case SNUG_CONV: conv(op, arena, 0); break;
@@ -213,6 +233,8 @@ void snug_run_op(const snug_op *op, int8_t *arena, int64_t *sums) {
     case SNUG_MAP: map(op, arena); break;
     case SNUG_TRANSPOSE: transpose(op, arena); break;
     case SNUG_LOGITS: conv(op, arena, sums); break;
+    case SNUG_CHANNEL_MAX: channel_max(op, arena); break;
+    case SNUG_SHUFFLE: shuffle(op, arena); break;
     }
 }
 

@@ -18,7 +18,9 @@ typedef enum {
     SNUG_AVG_POOL,
     SNUG_MAP,       /* a table of 256 entries, that of q at q + 128 */
     SNUG_TRANSPOSE, /* channels first */
-    SNUG_LOGITS     /* a convolution whose sums are the answer */
+    SNUG_LOGITS,    /* a convolution whose sums are the answer */
+    SNUG_CHANNEL_MAX, /* the largest of a place's channels */
+    SNUG_SHUFFLE    /* the first channel of each group, the second of each, ... */
 } snug_kind;
 
 typedef struct {
@@ -26,7 +28,8 @@ typedef struct {
     int32_t in, in2, out, scratch; /* places in the arena */
     int32_t in_height, in_width, in_channels;
     int32_t out_height, out_width, out_channels;
-    int32_t kernel, stride, padding, groups;
+    int32_t kernel, stride, padding;
+    int32_t groups;                    /* MUL: channels that share a number of the second input */
     int32_t step2;                     /* ADD, MUL: channels from place to place of the second input; 0: it has one */
     int32_t first;                     /* CAT: the first channel that is written */
     int32_t zero_in, zero_in2, zero_out;
