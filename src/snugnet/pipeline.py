@@ -21,7 +21,7 @@ from snugnet.data.images import DataInfo, Images
 from snugnet.data.loader import EvalLoader, TrainLoader
 from snugnet.data.splits import Splits
 from snugnet.device import Compute
-from snugnet.errors import Interrupted, OutOfMemory, RecipeError
+from snugnet.errors import ArtifactError, Interrupted, OutOfMemory, RecipeError
 from snugnet.evaluate.metrics import Scores, scores
 from snugnet.evaluate.tta import TtaConfig
 from snugnet.lineage import Found
@@ -304,7 +304,7 @@ def memory_explained(experiment: Experiment, compute: Compute) -> Iterator[None]
     """Turns a failed allocation into an OutOfMemory that names a batch that fits."""
     try:
         yield
-    except (RuntimeError, MemoryError, RecipeError) as error:
+    except (RuntimeError, MemoryError, RecipeError, ArtifactError) as error:  # of the last two the cause tells
         if not memory.is_out_of_memory(error):
             raise
         teachers = [each.card for each in nets.taught_by(experiment)]

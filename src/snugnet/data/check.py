@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from snugnet.data.cifar import OFFICIAL_DIGESTS
-from snugnet.data.decode import THREADS, open_rgb
+from snugnet.data.decode import FORMATS, THREADS, open_rgb
 from snugnet.data.download import Report, silent
 from snugnet.data.images import SPLITS, Images, Split, content_hashes, digest
 from snugnet.data.listing import TEST_FRACTION, ImageFiles, Listing
@@ -132,7 +132,7 @@ def _look(listing: Listing, split: Split, label: str, path: Path) -> tuple[_Entr
 
 
 def _wrong_ending(path: Path) -> Problem | None:
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         actual = _SAME_FORMAT.get(image.format or "", image.format or "")
     if Image.registered_extensions().get(path.suffix.lower()) == actual:
         return None

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from snugnet.data.loader import EvalLoader, TrainLoader
 from snugnet.device import Compute
-from snugnet.errors import Diverged
+from snugnet.errors import ArtifactError, Diverged
 from snugnet.evaluate.predict import predict
 from snugnet.parallel import ALONE, Processes
 from snugnet.train import mix, optim, progressive, scaling
@@ -154,6 +154,18 @@ class Learner:
             torch.cuda.set_rng_state(state["random_device"], self.device)
 
 
+def restore(learner: Learner, state: State) -> None:
+    """Raises ArtifactError of a state that another net, or no training, left."""
+    try:
+        learner.load(state)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(
+            f"the checkpoint does not fit the net of its recipe ({type(error).__name__}: {reason}); "
+            "restore it from a copy, or train again in another directory"
+        ) from error
+
+
 def _copied(value: Any) -> Any:
     """The tree on the CPU, sharing no memory with the learner."""
     if isinstance(value, Tensor):
@@ -184,7 +196,7 @@ def fit(
     """
     learner = Learner(model, config, compute, processes, teaching)
     if state is not None:
-        learner.load(state)
+        restore(learner, state)
     steps, mixed = train.steps, mix.build(config.mix, train.seed, train.classes)
     sized = progressive.build(config.progressive, config.epochs * steps)
     check_every = 1 if compute.device.type == "cpu" else CHECK_EVERY
