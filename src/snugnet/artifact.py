@@ -179,7 +179,7 @@ def parse_card(path: Path, text: str) -> Card:
 
 
 def _check_blocks(path: Path, card: Card, seen: dict[str, Tensor]) -> None:
-    """A few words of a card may ask for a net that takes minutes to build: no more blocks than there are numbers for."""
+    """A short card may ask for a net that takes minutes to build: no more blocks than there are numbers for."""
     blocks = sum(stage.blocks for stage in card.model.stages)
     kept = len(seen["biases"]) if "biases" in seen and seen["biases"].ndim else len(seen)  # of integers a channel each
     if blocks > kept:

@@ -12,26 +12,24 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from snugnet import foreign, problems, toml_lines
+from snugnet import builtin, foreign, problems, toml_lines
 from snugnet.budget import Budget
+from snugnet.builtin import MOST_CHARACTERS
 from snugnet.compress.config import QuantizeConfig
 from snugnet.config import Frozen
 from snugnet.data.config import DataConfig
 from snugnet.errors import RecipeError
 from snugnet.evaluate.tta import TtaConfig
 from snugnet.models.spec import LIST_FORM, ModelSpec
-from snugnet.problems import nearest, shortened
+from snugnet.problems import shortened
 from snugnet.train.config import TrainConfig
 from snugnet.train.distill import DistillConfig
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-MOST_CHARACTERS = 100_000  # of a recipe; the longest of ours has a tenth
 MOST_DEPTH, MOST_DOTS = 32, 200  # of tables in tables; of one key, which takes the parser their square
 OTHER_DATA = "--data"  # the origin of a data name that is not the recipe's
 BY_RUNS = {"parent": "train.init_from", "teachers": "distill.teachers"}  # and what says the same in a recipe
@@ -173,31 +171,13 @@ class Recipe:
 
 
 def builtin_names() -> list[str]:
-    """Names of the recipes in the package, sorted: "durga25/narrow-resnet18"."""
-    root = resources.files("snugnet") / "recipes"
-    return sorted(
-        f"{folder.name}/{file.name.removesuffix('.toml')}"
-        for folder in root.iterdir()
-        if folder.is_dir()
-        for file in folder.iterdir()
-        if file.name.endswith(".toml")
-    )
+    """Names of the recipes in the package, sorted."""
+    return builtin.names()
 
 
 def find(name: str) -> tuple[str, str, str]:
     """(recipe name, text, what messages call it) of a built-in name or a path. Raises RecipeError."""
-    if name in builtin_names():
-        file = resources.files("snugnet") / "recipes" / f"{name}.toml"
-        return name, file.read_text(encoding="utf-8"), f"{name}.toml"
-    path = Path(name)
-    if not path.is_file():
-        hint = nearest(name, builtin_names())
-        raise RecipeError(f"{name}: neither a built-in recipe nor a file{hint}; `snug recipes` lists the built-in ones")
-    try:
-        with path.open(encoding="utf-8") as file:
-            return path.stem, file.read(MOST_CHARACTERS + 1), str(path)
-    except (UnicodeDecodeError, OSError) as error:
-        raise RecipeError(f"{path}: cannot be read as UTF-8 text ({error}); a recipe is a TOML file") from error
+    return builtin.find(name)
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:

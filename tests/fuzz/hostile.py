@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import pickletools
 import struct
 import sys
 import time
@@ -242,11 +243,10 @@ def _pickled(value: object, protocol: int) -> bytes:
 PIXELS = np.arange(2 * 3072, dtype=np.uint32).astype(np.uint8).reshape(2, 3072)
 BATCH = {b"data": PIXELS, b"labels": [1, 9], b"filenames": [b"a.png", b"b.png"]}
 META = {b"label_names": [str(k).encode() for k in range(10)], b"num_cases_per_batch": 2}
-OPCODES = tuple(
-    bytes([code]) + tail
-    for code in b"(.012FIJKLMNPQRSTUVXabcdeghijlopqrstu}])\x80\x81\x82\x85\x86\x87\x88\x89\x8a\x8b\x8c\x8d\x8e\x93\x94\x95"
-    for tail in (b"", b"\xff\xff\xff\x7f", b"\x01")
-) + (b"cos\nsystem\n", b"cbuiltins\neval\n", b"cnumpy\nndarray\n", b"cnumpy\ndtype\n", b"ccopyreg\n_reconstructor\n")
+OPCODES = (
+    *(each.code.encode("latin1") + tail for each in pickletools.opcodes for tail in (b"", b"\xff\xff\xff\x7f")),
+    *(b"cos\nsystem\n", b"cbuiltins\neval\n", b"cnumpy\nndarray\n", b"cnumpy\ndtype\n", b"ccopyreg\n_reconstructor\n"),
+)
 
 
 def _npy(array: Any) -> bytes:
@@ -315,11 +315,11 @@ IMAGES = (
     picture("F", "TIFF"), picture("RGBA", "WEBP"), _animated("WEBP"), picture("RGB", "PPM"), _animated("PNG"),
     huge_png(), huge_bmp(), huge_gif(), b"P6 99999 99999 255\n",
 )  # fmt: skip
-MARKS = (b"\xff\xd8", b"\xff\xda", b"\xff\xc0", b"IHDR", b"IDAT", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"GIF89a", b"RIFF",
-         b"WEBPVP8X", b"II*\0", b"MM\0*", b"Exif\0\0", b"P6 ", b"BM", b"iCCP", b"eXIf")  # fmt: skip
+MARKS = (b"\xff\xd8", b"\xff\xda", b"\xff\xc0", b"IHDR", b"IDAT", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"GIF89a",
+         b"RIFF", b"WEBPVP8X", b"II*\0", b"MM\0*", b"Exif\0\0", b"P6 ", b"BM", b"iCCP", b"eXIf")  # fmt: skip
 TABLE = b"path,label,split\na.png,cat,train\na.png,dog,train\na.png,cat,test\n"
-LISTED = (b"path,label\n", b'"', b",", b"\r\n", b"\n", b"a.png", b"train", b"../", b"/etc/passwd", b"\0", b"\xef\xbb\xbf",
-          b"\x1b[31m", b"split", b"=cmd|' /C calc'!A0")  # fmt: skip
+LISTED = (b"path,label\n", b'"', b",", b"\r\n", b"\n", b"a.png", b"train", b"../", b"/etc/passwd", b"\0",
+          b"\xef\xbb\xbf", b"\x1b[31m", b"split", b"=cmd|' /C calc'!A0")  # fmt: skip
 
 # shipped files, checkpoints, run directories, the ledger
 
@@ -449,12 +449,12 @@ TIMING = json.dumps(
     {"p50_ms": 1.5, "batch": 1, "threads": 1, "device": "cpu", "hardware": "x", "backend": "torch", "version": "1"}
 ).encode()
 LINE = json.dumps(
-    {"recipe": "a/b", "recipe_sha256": "0" * 64, "commit": "", "seed": 0, "epochs": 1, "params": 1, "macs": 1, "bytes": 1,
-     "weights": "last", "val": 0.5, "test": 0.5, "seconds": 1.0, "hardware": "x", "date": "2026-01-01", "command": "c"}
+    {"recipe": "a/b", "recipe_sha256": "0" * 64, "commit": "", "seed": 0, "epochs": 1, "params": 1, "macs": 1,
+     "bytes": 1, "weights": "last", "val": 0.5, "test": 0.5, "seconds": 1.0, "hardware": "x", "date": "2026-01-01", "command": "c"}
 ).encode()  # fmt: skip
 PREDICTED = save({"logits": torch.zeros(3, 2), "labels": torch.tensor([0, 1, 1])})
 JSON = (b"{", b"}", b"[", b"]", b":", b",", b'"', b"null", b"true", b"NaN", b"Infinity", b"-1", b"1e999", b"\\u0000",
-        b"\\ud800", b'"$tensor"', b'"$items"', b'"epoch"', b"\n", b'"seeds"', b'"experiment"', b'"p50_ms"', b"{}")  # fmt: skip
+        b"\\ud800", b'"$tensor"', b'"$items"', b'"epoch"', b"\n", b'"seeds"', b'"p50_ms"', b"{}")  # fmt: skip
 HEADERS = (*JSON, b'"F32"', b'"F64"', b'"BF16"', b'"F8_E4M3"', b'"F8_E8M0"', b'"F4"', b'"C64"', b'"BOOL"', b'"U16"',
            b'"data_offsets"', b'"shape"', b'"dtype"', b"18446744073709551615", b'"__metadata__"')  # fmt: skip
 CARDS = (*JSON, b'"format"', b'"model"', b'"stages"', b'"blocks"', b"1000", b"65536", b'"basic"', b'"fire"', b'"inner"',
@@ -466,32 +466,103 @@ READERS: dict[str, Reader] = {
     for reader in (
         Reader("recipe", "recipe.toml", lambda path: recipe.load(str(path)), (TINY.encode(), FULL), TOML),
         Reader("set", "overrides", _overridden, OVERRIDES, (*TOML, b"=", b"model.stages.0.", b"train.", b"0.")),
-        Reader("quantity", "text", _quantities, (b"5M", b"1.5 MB", b"50m"), (b"k", b"GiB", b"e", b"-", b"inf", b"_", b"\xb2")),
+        Reader(
+            "quantity",
+            "text",
+            _quantities,
+            (b"5M", b"1.5 MB", b"50m"),
+            (b"k", b"GiB", b"e", b"-", b"inf", b"_", b"\xb2"),
+        ),
         Reader("pickle", "batch", _cifar_pickle, [_pickled(BATCH, k) for k in (2, 4, 5)], OPCODES, examples=900),
-        Reader("predicted pickle", "a.pkl", _stream, [_pickled(BATCH, 2), _pickled({b"data": PIXELS, b"ids": [1, 2]}, 4)], OPCODES),
+        Reader(
+            "predicted pickle",
+            "a.pkl",
+            _stream,
+            [_pickled(BATCH, 2), _pickled({b"data": PIXELS, b"ids": [1, 2]}, 4)],
+            OPCODES,
+        ),
         Reader("meta", "batches.meta", _cifar_meta, [_pickled(META, 2)], OPCODES, examples=600),
         Reader("records", "data_batch_1.bin", _stream, (bytes(3073), bytes(2 * 3074))),
-        Reader("arrays", "a.npy", _stream, (_npy(PIXELS.reshape(2, 32, 32, 3)), _npy(np.array([Evil()], object))), (b"|O", b"<f8", b"|u1", b"'shape': (", b"True")),
-        Reader("archive", "a.npz", _stream, (_npz(a=PIXELS.reshape(2, 32, 32, 3), b=np.zeros((4, 4, 3), np.uint8)),), (b"PK\3\4", b"PK\1\2", b"../../x", b"|O")),
+        Reader(
+            "arrays",
+            "a.npy",
+            _stream,
+            (_npy(PIXELS.reshape(2, 32, 32, 3)), _npy(np.array([Evil()], object))),
+            (b"|O", b"<f8", b"|u1", b"'shape': (", b"True"),
+        ),
+        Reader(
+            "archive",
+            "a.npz",
+            _stream,
+            (_npz(a=PIXELS.reshape(2, 32, 32, 3), b=np.zeros((4, 4, 3), np.uint8)),),
+            (b"PK\3\4", b"PK\1\2", b"../../x", b"|O"),
+        ),
         Reader("image", "a.png", _image, IMAGES, MARKS, examples=1500),
         Reader("image folder", "train/cat/a.png", _folder, IMAGES[:3], MARKS),
         Reader("table", "a.csv", _table, (TABLE, b"path,label\na.png,cat\na.png,dog\n"), LISTED, examples=800),
         Reader("net", "model.safetensors", _net, NETS, HEADERS, examples=800),
-        Reader("net's header", "model.safetensors", _net, [parts(each)[0] for each in NETS], HEADERS, _with_header, examples=500),
-        Reader("net's card", "model.safetensors", _net, [_card_of(NETS[0]), _card_of(NETS[1])], CARDS, _with_text(NETS[0], "snugnet"), examples=600),
-        Reader("integer net's card", "model.safetensors", _net, [_card_of(NETS[1]), _card_of(NETS[2])], CARDS, _with_text(NETS[1], "snugnet"), examples=300),
+        Reader(
+            "net's header",
+            "model.safetensors",
+            _net,
+            [parts(each)[0] for each in NETS],
+            HEADERS,
+            _with_header,
+            examples=500,
+        ),
+        Reader(
+            "net's card",
+            "model.safetensors",
+            _net,
+            [_card_of(NETS[0]), _card_of(NETS[1])],
+            CARDS,
+            _with_text(NETS[0], "snugnet"),
+            examples=600,
+        ),
+        Reader(
+            "integer net's card",
+            "model.safetensors",
+            _net,
+            [_card_of(NETS[1]), _card_of(NETS[2])],
+            CARDS,
+            _with_text(NETS[1], "snugnet"),
+            examples=300,
+        ),
         Reader("checkpoint", "checkpoint/last.safetensors", _stamped, (CHECKPOINT,), HEADERS, examples=500),
-        Reader("checkpoint's tree", "checkpoint/last.safetensors", _stamped, [json.loads(parts(CHECKPOINT)[0])["__metadata__"]["state"].encode()], JSON, _with_text(CHECKPOINT, "state"), examples=500),
+        Reader(
+            "checkpoint's tree",
+            "checkpoint/last.safetensors",
+            _stamped,
+            [json.loads(parts(CHECKPOINT)[0])["__metadata__"]["state"].encode()],
+            JSON,
+            _with_text(CHECKPOINT, "state"),
+            examples=500,
+        ),
         Reader("predictions", "predictions/test.safetensors", _predictions, (PREDICTED,), HEADERS, examples=500),
-        Reader("predictions' header", "predictions/test.safetensors", _predictions, [parts(PREDICTED)[0]], HEADERS, lambda text: joined(text, parts(PREDICTED)[1]), examples=500),
+        Reader(
+            "predictions' header",
+            "predictions/test.safetensors",
+            _predictions,
+            [parts(PREDICTED)[0]],
+            HEADERS,
+            lambda text: joined(text, parts(PREDICTED)[1]),
+            examples=500,
+        ),
         Reader("config", "config.json", _config, [json.dumps(TINY_CONFIG.plain()).encode()], CARDS, examples=500),
         Reader("summary", "summary.json", _summary, (SUMMARY,), JSON),
-        Reader("group", "seeds.json", _group, [json.dumps({"seeds": 2, "experiment": TINY_CONFIG.plain()}).encode()], CARDS, examples=300),
+        Reader(
+            "group",
+            "seeds.json",
+            _group,
+            [json.dumps({"seeds": 2, "experiment": TINY_CONFIG.plain()}).encode()],
+            CARDS,
+            examples=300,
+        ),
         Reader("metrics", "metrics.jsonl", _metrics, (METRIC * 3,), JSON, examples=500),
         Reader("timing", "bench.json", _bench, (TIMING,), JSON),
         Reader("ledger", "ledger.jsonl", _ledger, (LINE + b"\n" + LINE,), JSON, examples=500),
     )
-}  # fmt: skip
+}
 
 # what is exported, and what a server is sent: read where the extras are installed
 

@@ -238,6 +238,22 @@ def _check_finite(losses: Tensor, epoch: int, config: TrainConfig, start: int = 
     )
 
 
+def _check_weights(learner: Learner) -> None:
+    """A gradient that is not finite may spoil the weights behind the last loss, and an average outlasts its cause."""
+    held = {"": learner.model} | (
+        {"the average of ": learner.ema.model} if learner.ema.model is not learner.model else {}
+    )
+    for what, model in held.items():
+        values = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+        finite = torch.stack([value.isfinite().all() for value in values.values()])  # one wait for the device
+        if not bool(finite.all()):
+            name = list(values)[int((~finite).nonzero()[0])]
+            raise Diverged(
+                f"epoch {learner.epoch + 1}: {what}{name} must be finite, but is not, though the losses were; lower "
+                f"train.optimizer.lr (now {learner.config.optimizer.lr:g}), or set train.clip_norm = 1.0"
+            )
+
+
 def _step(learner: Learner, train: TrainLoader) -> Step:
     done = learner.losses[: learner.step]
     return Step(
@@ -262,6 +278,7 @@ def _end_epoch(
     config = learner.config
     losses = learner.losses.cpu()  # the one wait of the epoch
     _check_finite(losses, learner.epoch, config)
+    _check_weights(learner)
     started = time.perf_counter()
     val_loss, val_accuracy = None, None
     if val is not None:
