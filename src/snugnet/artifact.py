@@ -141,6 +141,7 @@ def read(path: Path) -> Shipped:
     if text is None:
         raise ArtifactError(f"{path}: holds weights but no snugnet card; give a file that `snug train` wrote")
     card = parse_card(path, text)
+    _check_blocks(path, card, tensors)
     try:
         expected = layout(card)
     except RecipeError as error:  # of a user's own block
@@ -172,9 +173,17 @@ def parse_card(path: Path, text: str) -> Card:
             raise ValueError("another format version")
         body["normalization"] = {name: [float(x) for x in values] for name, values in body["normalization"].items()}
         return Card.parse(body)
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ArtifactError(f"{path}: its card cannot be read ({reason}); it needs format {FORMAT}") from error
+
+
+def _check_blocks(path: Path, card: Card, seen: dict[str, Tensor]) -> None:
+    """A short card may ask for a net that takes minutes to build: no more blocks than there are numbers for."""
+    blocks = sum(stage.blocks for stage in card.model.stages)
+    kept = len(seen["biases"]) if "biases" in seen and seen["biases"].ndim else len(seen)  # of integers a channel each
+    if blocks > kept:
+        raise ArtifactError(f"{path}: its card names {blocks:,} blocks, and it holds numbers of at most {kept:,}")
 
 
 def _check_tensors(

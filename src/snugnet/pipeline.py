@@ -22,7 +22,7 @@ from snugnet.data.images import DataInfo, Images
 from snugnet.data.loader import EvalLoader, TrainLoader
 from snugnet.data.splits import Splits
 from snugnet.device import Compute
-from snugnet.errors import Interrupted, OutOfMemory, RecipeError
+from snugnet.errors import ArtifactError, Interrupted, OutOfMemory, RecipeError
 from snugnet.evaluate.metrics import Scores, scores
 from snugnet.evaluate.tta import TtaConfig
 from snugnet.lineage import Found
@@ -33,7 +33,7 @@ from snugnet.runs import Run, require_free
 from snugnet.scoring import Net, eval_loader
 from snugnet.stopping import Stopper
 from snugnet.train import distill, loop, losses, range_test
-from snugnet.train.history import Metric, score
+from snugnet.train.history import Metric, learns_nothing, score
 from snugnet.train.loop import Epoch, Step
 
 Observer = Callable[[Step | Epoch], None]
@@ -263,6 +263,9 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
         controls.observe(progress)
         if isinstance(progress, Epoch):
             run.log(progress.line())
+            judged = [*judged, (progress.val_loss, progress.val_accuracy)]
+            if doubt := lifeless(judged, data, experiment):
+                controls.warn(doubt)
             found = _score(progress, experiment.train.keep_metric)
             if found is not None and (best is None or found > best):
                 best = found
@@ -271,6 +274,21 @@ def train(run: Run, data: Splits, compute: Compute, controls: Controls, clock: C
         elif reason := controls.processes.stop(controls.stopper.reason):
             run.save(progress.state(), clock())
             raise interrupted(reason, progress, run, controls)
+
+
+def lifeless(judged: Sequence[Any], data: Splits, experiment: Experiment) -> str | None:
+    """What to tell of a net that still says nothing more than the commonest class does; once, some epochs in."""
+    if not len(data.val):
+        return None
+    chance = data.val.labels.bincount().max().item() / len(data.val)
+    if not learns_nothing(judged, chance, len(data.val)):
+        return None
+    best = max(accuracy for _, accuracy in judged)
+    return (
+        f"after {len(judged)} epochs val accuracy is at most {best:.2%}, and naming the commonest class gives "
+        f"{chance:.2%}: the net learns nothing; lower train.optimizer.lr (now {experiment.train.optimizer.lr:g}), or "
+        f"look at images and labels with `snug data show {experiment.data.name}`"
+    )
 
 
 def follow(run: Run, data: Splits, compute: Compute, controls: Controls) -> None:
@@ -340,7 +358,7 @@ def memory_explained(experiment: Experiment, compute: Compute) -> Iterator[None]
     """Turns a failed allocation into an OutOfMemory that names a batch that fits."""
     try:
         yield
-    except (RuntimeError, MemoryError, RecipeError) as error:
+    except (RuntimeError, MemoryError, RecipeError, ArtifactError) as error:  # of the last two the cause tells
         if not memory.is_out_of_memory(error):
             raise
         teachers = [each.card for each in nets.taught_by(experiment)]

@@ -11,19 +11,26 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 Location = tuple[int | str, ...]
+MOST = 100  # problems that are told
 OURS = "union[ours]"  # pydantic's tag of a union inside a union; no key of a recipe is called so
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """Of what others wrote, as much as a message can bear."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """ ", did you mean 'epochs'?", or nothing where no known name is near."""
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name[:100], sorted(known), n=1, cutoff=0.6)
     return f", did you mean '{close[0]}'?" if close else ""
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str, origins: Mapping[str, str]) -> list[str]:
     """One line a problem: where:line: path: what must hold, what was seen, the nearest name."""
     seen: dict[str, None] = {}
-    found = error.errors(include_url=False)
+    told = error.errors(include_url=False)
+    found = told[:MOST]
     for problem in found:
         if problem["type"] == "too_short" and any(_is_inside(other["loc"], problem["loc"]) for other in found):
             continue  # the items are bad, and so the list without them is short
@@ -31,8 +38,11 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, origins:
             continue
         location, fields = _walk(model, problem["loc"])
         path = ".".join(map(str, location))
-        seen[f"{_place(where, path, origins)}: {path or 'recipe'}: {_words(problem, location, fields)}"] = None
-    return list(seen)
+        seen[f"{_place(where, path, origins)}: {shortened(path) or 'recipe'}: {_words(problem, location, fields)}"] = (
+            None
+        )
+    more = [f"{where}: {len(told) - MOST:,} problems more"] if len(told) > MOST else []
+    return [*seen, *more]
 
 
 def _is_other_branch(problem: Any, other: Any) -> bool:
@@ -135,7 +145,7 @@ def _words(problem: Any, location: Location, fields: list[str]) -> str:
     if kind == "union_tag_not_found":
         return f"must have the key {context['discriminator']}"
     if kind == "value_error":
-        return str(context["error"])
+        return shortened(str(context["error"]), 1000)
     if kind in ("too_short", "too_long"):
         bound, count = ("least", context["min_length"]) if kind == "too_short" else ("most", context["max_length"])
         return f"must have at {bound} {count} item{'s' * (count != 1)}; got {context['actual_length']}"

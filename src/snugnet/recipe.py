@@ -12,25 +12,25 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from snugnet import foreign, problems, toml_lines
+from snugnet import builtin, foreign, problems, toml_lines
 from snugnet.budget import Budget
+from snugnet.builtin import MOST_CHARACTERS
 from snugnet.compress.config import QuantizeConfig
 from snugnet.config import Frozen
 from snugnet.data.config import DataConfig
 from snugnet.errors import RecipeError
 from snugnet.evaluate.tta import TtaConfig
 from snugnet.models.spec import LIST_FORM, ModelSpec
-from snugnet.problems import nearest
+from snugnet.problems import shortened
 from snugnet.train.config import TrainConfig
 from snugnet.train.distill import DistillConfig
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+MOST_DEPTH, MOST_DOTS = 32, 200  # of tables in tables; of one key, which takes the parser their square
 OTHER_DATA = "--data"  # the origin of a data name that is not the recipe's
 BY_RUNS = {"parent": "train.init_from", "teachers": "distill.teachers"}  # and what says the same in a recipe
 
@@ -171,30 +171,13 @@ class Recipe:
 
 
 def builtin_names() -> list[str]:
-    """Names of the recipes in the package, sorted: "durga25/narrow-resnet18"."""
-    root = resources.files("snugnet") / "recipes"
-    return sorted(
-        f"{folder.name}/{file.name.removesuffix('.toml')}"
-        for folder in root.iterdir()
-        if folder.is_dir()
-        for file in folder.iterdir()
-        if file.name.endswith(".toml")
-    )
+    """Names of the recipes in the package, sorted."""
+    return builtin.names()
 
 
 def find(name: str) -> tuple[str, str, str]:
     """(recipe name, text, what messages call it) of a built-in name or a path. Raises RecipeError."""
-    if name in builtin_names():
-        file = resources.files("snugnet") / "recipes" / f"{name}.toml"
-        return name, file.read_text(encoding="utf-8"), f"{name}.toml"
-    path = Path(name)
-    if not path.is_file():
-        hint = nearest(name, builtin_names())
-        raise RecipeError(f"{name}: neither a built-in recipe nor a file{hint}; `snug recipes` lists the built-in ones")
-    try:
-        return path.stem, path.read_text(encoding="utf-8"), str(path)
-    except (UnicodeDecodeError, OSError) as error:
-        raise RecipeError(f"{path}: cannot be read as UTF-8 text ({error}); a recipe is a TOML file") from error
+    return builtin.find(name)
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -205,10 +188,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def parse(text: str, where: str, title: str = "", overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from its text; `where` is what messages call it."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where}: not TOML: {error}") from error
+    data = _tree(text, where)
     keys, headers = toml_lines.locate(text)
     origins = {_named(path): f"line {line}" for path, line in keys.items()}
     places = {path: f"line {line}" for path, line in headers.items()}
@@ -220,12 +200,36 @@ def parse(text: str, where: str, title: str = "", overrides: Sequence[str] = ())
     for name, key in BY_RUNS.items():
         if name in data:
             raise RecipeError(f"{where}: {name}: is written by a run, never by hand; give {key}")
+    if _is_deep(data, MOST_DEPTH):
+        raise RecipeError(f"{where}: tables and lists must be at most {MOST_DEPTH} deep, one in the other; flatten it")
     data.setdefault("name", title)
     try:
         experiment = Experiment.parse(data)
     except ValidationError as error:
         raise RecipeError(*problems.explain(error, Experiment, where, places | origins)) from error
     return Recipe(experiment, text, origins)
+
+
+def _tree(text: str, where: str) -> dict[str, Any]:
+    """What the text says, of which a stranger's may be made to take a parser's time and stack."""
+    if len(text) > MOST_CHARACTERS:
+        raise RecipeError(f"{where}: must be at most {MOST_CHARACTERS:,} characters; a recipe holds no data")
+    if max(part.count(".") for part in re.split(r"[=\n]", text)) > MOST_DOTS:
+        raise RecipeError(f"{where}: a line must have at most {MOST_DOTS} dots; break it up")
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # of a whole number of thousands of digits as well
+        raise RecipeError(f"{where}: not TOML: {shortened(str(error))}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{where}: not TOML: it is nested too deep") from error
+
+
+def _is_deep(data: Any, most: int) -> bool:
+    layer = [data]
+    for _ in range(most):
+        nested = [item for item in layer if isinstance(item, (dict, list))]
+        layer = [inner for item in nested for inner in (item.values() if isinstance(item, dict) else item)]
+    return any(isinstance(item, (dict, list)) for item in layer)
 
 
 def _named(path: str) -> str:
@@ -251,7 +255,8 @@ def _override(data: dict[str, Any], override: str) -> str:
     path, equals, value = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise RecipeError(f"--set {override}: must be section.key=value, for example --set train.epochs=5")
+        raise RecipeError(f"--set {shortened(override)}: must be section.key=value, for example --set train.epochs=5")
+    override = shortened(override)
     target: Any = data
     for depth, key in enumerate(keys[:-1]):
         place: Any = _index(target, key, override) if isinstance(target, list) else key
@@ -284,5 +289,5 @@ def _index(items: list[Any], key: str, override: str) -> int:
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text

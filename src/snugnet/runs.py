@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -62,13 +63,39 @@ class RunRecord:
         path = self.path / "predictions" / f"{split}.safetensors"
         try:
             tensors = load_file(path)
-            return tensors["logits"], tensors["labels"]
-        except (SafetensorError, OSError, KeyError) as error:
+            return _checked(tensors["logits"], tensors["labels"])
+        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
             raise ArtifactError(f"{path}: predictions cannot be read ({error}); run `snug evaluate` again") from error
 
     @property
     def experiment(self) -> Experiment:
         return _experiment(self.path / "config.json", self.config)
+
+
+def _unfit(stamped: Any) -> str | None:
+    """What keeps a checkpoint's tree from being one; what is in it is held against the net when that is loaded."""
+    state = stamped.get("training") if isinstance(stamped, dict) else None
+    if not isinstance(state, dict) or not isinstance(stamped.get("elapsed_s"), (int, float)):
+        return "it has no training, or no time spent on it"
+    epoch, history = state.get("epoch"), state.get("history")
+    if type(epoch) is not int or epoch < 0 or type(state.get("step")) is not int or state["step"] < 0:
+        return "epoch and step must be whole numbers"
+    pairs = isinstance(history, list) and all(isinstance(each, (list, tuple)) and len(each) == 2 for each in history)
+    if not pairs or not all(isinstance(value, (int, float)) for each in history for value in each):
+        return "history must be pairs of numbers"
+    missing = [name for name in ("model", "ema", "optimizer", "random", "losses") if name not in state]
+    return f"it has no {' and no '.join(missing)}" if missing else None
+
+
+def _checked(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Raises ValueError where they are not what `save_predictions` writes."""
+    if logits.ndim != 2 or not logits.is_floating_point() or labels.dtype != torch.int64:
+        raise ValueError("logits must be numbers of shape (images, classes), and labels int64")
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(f"it holds {len(logits):,} rows of logits and labels of shape {tuple(labels.shape)}")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
+        raise ValueError(f"labels must be 0 to {logits.shape[1] - 1}")
+    return logits, labels
 
 
 class Run:
@@ -219,7 +246,12 @@ class Run:
 def _checkpoint(path: Path) -> dict[str, Any] | None:
     """None where there is none. Raises ArtifactError."""
     try:
-        return checkpoint.read(path) if path.exists() else None
+        if not path.exists():
+            return None
+        stamped = checkpoint.read(path)
+        if problem := _unfit(stamped):
+            raise ArtifactError(f"{path}: is no state of a training ({problem}); restore it from a copy")
+        return stamped
     except ArtifactError as error:
         raise ArtifactError(f"{error}; or remove {path.parent}, and `snug resume` trains from the start") from error
 
@@ -426,7 +458,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ValueError("not an object")
         return value
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged ({error}); restore it from a copy, or train again") from error
 
 
@@ -440,7 +472,7 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
             if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
                 raise ValueError("no epoch in it")
             rows.append(row)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number < len(lines):  # only the last line can be torn
                 raise ArtifactError(f"{file}:{number}: damaged ({error}); delete the line") from error
     return rows
@@ -453,4 +485,4 @@ def _as_csv(rows: list[dict[str, Any]]) -> str:
         writer = csv.DictWriter(text, fieldnames=single, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    return text.getvalue()
+    return text.getvalue().encode("utf-8", "backslashreplace").decode()  # JSON may hold half a character

@@ -100,3 +100,15 @@ def test_a_narrow_terminal_without_colour_cuts_no_word():
     assert "\x1b" not in done.stdout + done.stderr
     assert "the design" not in done.stderr
     assert "snugnet/digits is 19,706 parameters, 9,706 over the budget of 10,000;" in done.stderr
+
+
+@pytest.mark.parametrize("line", ["recipes", "plan snugnet/quickstrat", "train snugnet/quickstrat", "show snugnet/no"])
+def test_plain_mistakes_are_told_without_torch(line: str):
+    """Whose import takes seconds."""
+    code = (
+        f"import sys, contextlib\nsys.argv = ['snug', *{line.split()}]\nfrom snugnet.cli.main import main\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "print('HEAVY', sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
+    )
+    found = run("-c", code).stdout
+    assert found.endswith(("HEAVY ['pydantic']\n", "HEAVY []\n"))

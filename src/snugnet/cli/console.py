@@ -31,6 +31,14 @@ def escape(text: object) -> str:
     return escaped(str(text))
 
 
+def require_recipe(name: str | None) -> None:
+    """Raises RecipeError of a name that is mistyped, before the seconds that importing torch takes."""
+    if name is not None:
+        from snugnet import builtin
+
+        builtin.find(name)
+
+
 def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
 

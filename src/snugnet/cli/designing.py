@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from snugnet import units
-from snugnet.cli.console import Data, Json, Overrides, errors, escape, out, print_json
+from snugnet.cli.console import Data, Json, Overrides, errors, escape, out, print_json, require_recipe
 from snugnet.cli.display import bar, show_warning
 
 if TYPE_CHECKING:
@@ -36,22 +36,9 @@ def recipes(as_json: Json = False) -> None:
 
     Example: snug recipes
     """
-    from snugnet import budget, pipeline, recipe
+    from snugnet import builtin
 
-    rows: list[dict[str, Any]] = []
-    for name in recipe.builtin_names():
-        experiment = recipe.load(name).experiment
-        params = budget.measure(pipeline.planned_card(experiment), "params")
-        rows.append(
-            {
-                "name": name,
-                "source": experiment.source,
-                "params": params,
-                "published_accuracy": experiment.published.accuracy if experiment.published else None,
-                "measured_accuracy": experiment.expect.accuracy if experiment.expect else None,
-                "purpose": experiment.purpose,
-            }
-        )
+    rows = builtin.listed()
     if as_json:
         return print_json(rows)
     table = Table(caption="published: as a paper prints it · measured: by us, test split, last epoch, shipped file")
@@ -72,6 +59,7 @@ def show(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> 
 
     Example: snug show snugnet/quickstart --set train.epochs=5
     """
+    require_recipe(recipe)
     from snugnet import toml_text
     from snugnet.recipe import load
 
@@ -98,6 +86,7 @@ def plan(
 
     Example: snug plan snugnet/quickstart --budget params=5M,bytes=20MB
     """
+    require_recipe(recipe)
     from snugnet import budget as counting
     from snugnet.design import require_fit
     from snugnet.recipe import load

@@ -11,7 +11,7 @@ import typer
 
 from snugnet import units
 from snugnet.cli import STARTED
-from snugnet.cli.console import Data, Json, Overrides, errors, escape, out, print_json
+from snugnet.cli.console import Data, Json, Overrides, errors, escape, out, print_json, require_recipe
 from snugnet.cli.designing import BudgetText, Recipe, limits
 from snugnet.cli.display import Display, show_budget, show_download, show_warning
 from snugnet.errors import Diverged, Interrupted, UsageError
@@ -70,6 +70,7 @@ def train(
 
     Example: snug train snugnet/quickstart --seeds 3
     """
+    require_recipe(recipe)
     from snugnet import runs, track
 
     changes = [*(overrides or ()), *([f"seed={seed}"] if seed is not None else [])]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from snugnet.data import near
 from snugnet.data.cifar import OFFICIAL_DIGESTS
-from snugnet.data.decode import THREADS, open_rgb
+from snugnet.data.decode import FORMATS, THREADS, open_rgb
 from snugnet.data.download import Report, silent
 from snugnet.data.images import SPLITS, Images, Split, content_hashes, digest
 from snugnet.data.listing import TEST_FRACTION, ImageFiles, Listing
@@ -48,6 +49,7 @@ class _Entry:
     name: str
     size: str
     content: bytes
+    look: bytes  # near.fields
 
 
 def check(name: str, report: Report = silent) -> CheckReport:
@@ -61,7 +63,12 @@ def check(name: str, report: Report = silent) -> CheckReport:
         classes = _classes(source, problems)
         entries = _read_arrays(source, classes, problems)
     images = {split: _counts(classes, entries, split) for split in SPLITS if any(e.split == split for e in entries)}
-    problems += [*_imbalance(name, images), *_duplicates(name, entries), *_no_test(name, source, images)]
+    problems += [
+        *_imbalance(name, images),
+        *_duplicates(name, entries),
+        *_near(name, entries),
+        *_no_test(name, source, images),
+    ]
     return CheckReport(name, classes, images, dict(Counter(entry.size for entry in entries)), problems)
 
 
@@ -95,8 +102,9 @@ def _read_arrays(source: Source, classes: Sequence[str], problems: list[Problem]
 def _entries(split: Split, images: Images, classes: Sequence[str]) -> Iterator[_Entry]:
     height, width = images.pixels.shape[2:]
     names = images.names or [f"image {index}" for index in range(len(images))]
-    for label, name, content in zip(images.labels.tolist(), names, content_hashes(images), strict=True):
-        yield _Entry(split, classes[label], f"{split} {name}", f"{width}×{height}", content)
+    every = zip(images.labels.tolist(), names, content_hashes(images), near.fields(images.pixels), strict=True)
+    for label, name, content, look in every:
+        yield _Entry(split, classes[label], f"{split} {name}", f"{width}×{height}", content, look)
 
 
 def _unofficial(name: str, split: Split, images: Images) -> Iterator[Problem]:
@@ -128,11 +136,12 @@ def _look(listing: Listing, split: Split, label: str, path: Path) -> tuple[_Entr
         return None, Problem.of(error)
     size = f"{image.width}×{image.height}"
     content = blake2b(image.tobytes(), digest_size=16, person=f"{image.width}x{image.height}".encode()).digest()
-    return _Entry(split, label, listing.shown(path), size, content), _wrong_ending(path)
+    look = image.resize((near.SIDE, near.SIDE), Image.Resampling.BOX).tobytes()
+    return _Entry(split, label, listing.shown(path), size, content, look), _wrong_ending(path)
 
 
 def _wrong_ending(path: Path) -> Problem | None:
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         actual = _SAME_FORMAT.get(image.format or "", image.format or "")
     if Image.registered_extensions().get(path.suffix.lower()) == actual:
         return None
@@ -169,6 +178,27 @@ def _duplicates(name: str, entries: Iterable[_Entry]) -> Iterator[Problem]:
         yield from _repeated(name, shared, f"in both {first} and {second}", f"remove them from {first}")
     torn = [list(labels.values()) for group in repeated if len(labels := {e.label: e for e in group}) > 1]
     yield from _repeated(name, torn, "under more than one class", "keep the right one")
+
+
+def _near(name: str, entries: Sequence[_Entry]) -> Iterator[Problem]:
+    """Images that others are judged on, or chosen by, and that look like one trained on without being equal to any."""
+    by_split = {split: [entry for entry in entries if entry.split == split] for split in SPLITS}
+    known = {entry.content for entry in by_split["train"]}
+    for split in ("val", "test"):
+        fresh = [entry for entry in by_split[split] if entry.content not in known]
+        if len(fresh) * len(known) > near.MOST_PAIRS:
+            message = f"{split} and train are too many images to look for those that are almost alike"
+            yield Problem("note", name, message, "look among a part of them")
+            continue
+        found = near.alike([entry.look for entry in fresh], [entry.look for entry in by_split["train"]])
+        if found:
+            most = max(found, key=lambda pair: pair.product)
+            one, other = fresh[most.first], by_split["train"][most.second]
+            share = f"{len(found):,} of {len(by_split[split]):,} images of {split}"
+            message = f"{share} look like one of train ({one.name} ~ {other.name})"
+            yield Problem(
+                "warning", name, message, "scores on them are of what was seen: read the others, or remove them"
+            )
 
 
 def _pair(by_split: dict[Split, _Entry], first: Split, second: Split) -> list[_Entry]:

@@ -21,6 +21,7 @@ from snugnet.errors import DataError
 from snugnet.files import put, storage_error
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others' decoders are not asked: EPS starts a program
 VERSION = 1  # part of the cache's key: raise it when decoding changes any pixel
 THREADS = 4  # Pillow decodes outside the interpreter's lock
 CHUNK, CHUNK_BYTES = 256, 2**26  # decoded ahead of the writing: so many images, and no more bytes than that
@@ -33,7 +34,7 @@ def is_image(path: Path) -> bool:
 def header_size(path: Path) -> tuple[int, int]:
     """(width, height) as stored, before any EXIF rotation, from the file's header alone. Raises DataError."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return image.size
     except Exception as error:
         raise _unreadable(path, error) from error
@@ -43,7 +44,7 @@ def open_rgb(file: Path | BinaryIO, name: str = "") -> Image.Image:
     """The image upright and in 8-bit RGB, whatever its mode; what is transparent becomes white. Messages call it by its
     path, or `name`. Raises DataError."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
                 raise Image.DecompressionBombError(f"{image.width} × {image.height} pixels are too many")
             return upright_rgb(image)

@@ -66,7 +66,7 @@ def opened(folder: Path) -> Images | None:
         hashes = _mapped(folder / "hashes.raw", (count, 16))
         labels = np.fromfile(folder / "labels.raw", "<i8").astype(np.int64)
         whole = header["version"] == VERSION and len(labels) == len(names) == count
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return Images(Mapped.of([pixels], [hashes]), torch.from_numpy(labels), names) if whole else None
 

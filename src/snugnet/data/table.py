@@ -11,6 +11,7 @@ from typing import get_args
 from snugnet.data.images import Split
 from snugnet.data.listing import Listing, class_problems
 from snugnet.data.problems import Problem
+from snugnet.problems import shortened
 
 
 def list_table(path: Path) -> Listing:
@@ -28,7 +29,9 @@ def list_table(path: Path) -> Listing:
             columns = set(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         return Listing(
-            path, {}, (Problem("error", str(path), f"is no readable CSV ({error})", "save it as UTF-8 CSV"),)
+            path,
+            {},
+            (Problem("error", str(path), f"is no readable CSV ({shortened(str(error))})", "save it as UTF-8 CSV"),),
         )
     return Listing(path, files, (*problems, *class_problems(path, files)), holds_out_test="split" not in columns)
 
@@ -36,7 +39,7 @@ def list_table(path: Path) -> Listing:
 def _header_problems(path: Path, header: object) -> Iterator[Problem]:
     names = list(header) if isinstance(header, list) else []
     if sorted(names) not in (["label", "path"], ["label", "path", "split"]):
-        seen = ",".join(names) or "nothing"
+        seen = shortened(",".join(names)) or "nothing"
         message = f"the first line must be path,label or path,label,split; it is {seen}"
         yield Problem("error", str(path), message, "write that header")
 
@@ -59,5 +62,12 @@ def _wrong(root: Path, row: dict[str, str]) -> str | None:
     if not row["label"].strip():
         return "has no label"
     if row.get("split", "train") not in get_args(Split):
-        return f"split must be train, val or test; it is {row['split']!r}"
-    return None if (root / row["path"]).is_file() else f"{row['path']!r} is no file"
+        return f"split must be train, val or test; it is {shortened(row['split'])!r}"
+    return None if _is_file(root / row["path"]) else f"{shortened(row['path'])!r} is no file"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False

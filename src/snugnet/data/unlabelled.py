@@ -14,6 +14,7 @@ from snugnet.data import unpickle
 from snugnet.data.cifar import IMAGE_BYTES
 from snugnet.data.decode import is_image
 from snugnet.errors import DataError
+from snugnet.units import show_bytes
 
 PICKLES, ARRAYS, RECORDS = (".pkl", ".pickle"), (".npy", ".npz"), ".bin"
 LABEL_BYTES = (1, 2)  # before the pixels of a record: CIFAR-10, CIFAR-100
@@ -107,6 +108,7 @@ def _arrays(file: Path) -> Iterator[tuple[str, Any]]:
             yield shown(file), np.lib.format.open_memmap(file, mode="r")
             return
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+            _check_sizes(archive.zip)
             for key in archive.files:
                 yield f"{shown(file)}:{key}", archive[key]
     except Exception as error:  # forged or torn files raise anything
@@ -114,6 +116,13 @@ def _arrays(file: Path) -> Iterator[tuple[str, Any]]:
         raise DataError(
             f"{shown(file)}: cannot be read as arrays ({reason}): write it again with numpy.save, uint8, not objects"
         ) from error
+
+
+def _check_sizes(archive: Any) -> None:
+    """A few bytes may unpack to as many as there is memory for."""
+    for each in archive.infolist():
+        if each.file_size > unpickle.LARGEST_BYTES:
+            raise ValueError(f"{each.filename[:60]} unpacks to {show_bytes(each.file_size)}, more than 1 GiB")
 
 
 def _records(file: Path) -> Any:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from snugnet.config import Frozen
 from snugnet.errors import DataError
+from snugnet.problems import shortened
 from snugnet.units import show_bytes, show_count, show_seconds
 
 HEAD = "| recipe | epochs | n | test accuracy, % | parameters | bytes | MACs | time | hardware | date |"
@@ -58,7 +59,7 @@ def read_line(line: str, place: str) -> Entry:
     except ValidationError as error:
         first = error.errors()[0]
         what = ".".join(map(str, first["loc"])) or "line"
-        raise DataError(f"{place}: {what}: {first['msg']}: restore the line from version control") from error
+        raise DataError(f"{place}: {shortened(what)}: {first['msg']}: restore the line from version control") from error
 
 
 def table(entries: Sequence[Entry]) -> str:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from snugnet.config import Frozen
 
+DEAD_AFTER = 3  # epochs
 Metric = Literal["accuracy", "loss"]
 Judged = Sequence[float]  # (loss, accuracy) of an epoch
 History = Sequence[Judged]
@@ -27,6 +28,14 @@ def score(judged: Judged, metric: Metric) -> float:
     loss, accuracy = judged
     value = accuracy if metric == "accuracy" else -loss
     return -math.inf if math.isnan(value) else value
+
+
+def learns_nothing(history: History, chance: float, images: int) -> bool:
+    """Whether val accuracy, `DEAD_AFTER` epochs in, was never further above chance than luck takes one of `images`."""
+    if len(history) != DEAD_AFTER or not images:
+        return False
+    luck = 3 * math.sqrt(chance * (1 - chance) / images)
+    return max(accuracy for _, accuracy in history) <= chance + luck
 
 
 def is_over(stop: StopConfig | None, history: History) -> bool:

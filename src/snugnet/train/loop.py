@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from snugnet.data.loader import EvalLoader, TrainLoader
 from snugnet.device import Compute
-from snugnet.errors import Diverged
+from snugnet.errors import ArtifactError, Diverged
 from snugnet.evaluate.predict import predict
 from snugnet.parallel import ALONE, Processes
 from snugnet.train import compiling, mix, optim, progressive, scaling
@@ -158,6 +158,18 @@ class Learner:
             torch.cuda.set_rng_state(state["random_device"], self.device)
 
 
+def restore(learner: Learner, state: State) -> None:
+    """Raises ArtifactError of a state that another net, or no training, left."""
+    try:
+        learner.load(state)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(
+            f"the checkpoint does not fit the net of its recipe ({type(error).__name__}: {reason}); "
+            "restore it from a copy, or train again in another directory"
+        ) from error
+
+
 def _copied(value: Any) -> Any:
     """The tree on the CPU, sharing no memory with the learner."""
     if isinstance(value, Tensor):
@@ -188,7 +200,7 @@ def fit(
     """
     learner = Learner(model, config, compute, processes, teaching)
     if state is not None:
-        learner.load(state)
+        restore(learner, state)
     steps, mixed = train.steps, mix.build(config.mix, train.seed, train.classes)
     sized = progressive.build(config.progressive, config.epochs * steps)
     check_every = 1 if compute.device.type == "cpu" else CHECK_EVERY
@@ -230,6 +242,22 @@ def _check_finite(losses: Tensor, epoch: int, config: TrainConfig, start: int = 
     )
 
 
+def _check_weights(learner: Learner) -> None:
+    """A gradient that is not finite may spoil the weights behind the last loss, and an average outlasts its cause."""
+    held = {"": learner.model} | (
+        {"the average of ": learner.ema.model} if learner.ema.model is not learner.model else {}
+    )
+    for what, model in held.items():
+        values = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+        finite = torch.stack([value.isfinite().all() for value in values.values()])  # one wait for the device
+        if not bool(finite.all()):
+            name = list(values)[int((~finite).nonzero()[0])]
+            raise Diverged(
+                f"epoch {learner.epoch + 1}: {what}{name} must be finite, but is not, though the losses were; lower "
+                f"train.optimizer.lr (now {learner.config.optimizer.lr:g}), or set train.clip_norm = 1.0"
+            )
+
+
 def _step(learner: Learner, train: TrainLoader) -> Step:
     done = learner.losses[: learner.step]
     return Step(
@@ -254,6 +282,7 @@ def _end_epoch(
     config = learner.config
     losses = learner.losses.cpu()  # the one wait of the epoch
     _check_finite(losses, learner.epoch, config)
+    _check_weights(learner)
     started = time.perf_counter()
     val_loss, val_accuracy = None, None
     if val is not None:
