@@ -149,7 +149,7 @@ def test_shapes_that_it_does_not_keep(words, stages):
 
 
 def test_a_design_widens_no_transformer_away_from_what_it_reads():
-    """Behind a plain stage, which rounds by itself, most multipliers are impossible; behind an entry all are possible."""
+    """Behind a plain stage, which rounds by itself, most multipliers are impossible; behind an entry none is."""
     block = {"block": "transformer", "blocks": 1, "channels": 12}
     tied, free = (spec(["basic", 1, 12], block | more, **SMALL) for more in ({}, {"entry": {}}))
     assert design.largest_width(card(tied), Budget(params="20k")) is None
