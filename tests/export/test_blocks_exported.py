@@ -12,7 +12,7 @@ from snugnet.models.spec import ModelSpec
 from specs import spec
 
 pytest.importorskip("onnxruntime")
-from written import exported, normalised, shipped  # noqa: E402
+from written import exported, normalised, shipped
 
 SMALL = {"image_size": 8}
 TRANSFORMER = {"block": "transformer", "blocks": 1, "channels": 12, "heads": 3, "positions": True, "entry": {}}
