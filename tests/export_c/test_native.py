@@ -42,6 +42,18 @@ def test_nets_of_many_parts(activation: str):
     check(rounded(found, weights="int4", group=8, first="int4"), found)
 
 
+def test_attention_shared_weights_groups_and_filters():
+    stage = {"blocks": 2, "channels": 9, "repeat": 2, "cbam": {"reduction": 3, "kernel": 3}, "eca": {}}
+    shuffle = {"block": "shuffle", "blocks": 2, "channels": 16, "groups": 2, "blur": 3}
+    found = spec(stage, shuffle, image_size=8)
+    net = rounded(found)
+    check(net, found)
+    made = program.program(net, card(found).normalization)
+    weights = [operation.arrays["weights"] for operation in made.operations if "weights" in operation.arrays]
+    assert made.data_bytes < sum(array.nbytes for operation in made.operations for array in operation.arrays.values())
+    assert len({array.tobytes() for array in weights}) < len(weights)  # of uses that share them
+
+
 @pytest.mark.parametrize("size", [7, 8, 15])
 @pytest.mark.parametrize("channels", [8, 11, 24, 33])
 def test_maps_that_whole_vectors_and_tiles_do_not_divide(channels: int, size: int):

@@ -9,9 +9,9 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from snugnet import artifact, recipe
+from snugnet import artifact, design, recipe
 from snugnet.artifact import Card
-from snugnet.budget import count_params, price
+from snugnet.budget import Budget, count_params, price
 from snugnet.compress import channels, integer, memory_plan
 from snugnet.compress.config import Quantization, QuantizeConfig
 from snugnet.compress.graph import folded, structure
@@ -146,6 +146,16 @@ def test_shapes_that_it_does_not_keep(words, stages):
     with pytest.raises(ValidationError) as caught:
         spec(*stages)
     assert words in str(caught.value)
+
+
+def test_a_design_widens_no_transformer_away_from_what_it_reads():
+    """Behind a plain stage, which rounds by itself, most multipliers are impossible; behind an entry none is."""
+    block = {"block": "transformer", "blocks": 1, "channels": 12}
+    tied, free = (spec(["basic", 1, 12], block | more, **SMALL) for more in ({}, {"entry": {}}))
+    assert design.largest_width(card(tied), Budget(params="20k")) is None
+    width = design.largest_width(card(free), Budget(params="20k"))
+    assert width
+    assert 18_000 < count_params(build(free.replaced(width=width))) <= 20_000
 
 
 def test_widths_are_multiples_of_its_heads():

@@ -26,7 +26,8 @@ def attended(x: Tensor, heads: int) -> Tensor:
     parts: Tensor = x.flatten(2).unflatten(1, (3, heads, -1))  # (N, 3, heads, width, places)
     queries, keys, values = parts.transpose(3, 4).unbind(1)
     found = F.scaled_dot_product_attention(queries, keys, values)
-    return found.transpose(2, 3).flatten(1, 2).view(len(x), -1, *size)
+    map_: Tensor = found.transpose(2, 3).flatten(1, 2).unflatten(2, size)  # without the number of images, for exports
+    return map_
 
 
 def weighed(x: Tensor, scores: Tensor) -> Tensor:
