@@ -18,6 +18,7 @@ from snugnet.search.store import Trial
 from snugnet.search.study import UP, Study
 
 WORST = {"accuracy": 0.0}  # what a training that diverged is worth
+FEWEST = 8  # trials from which importances are more than chance
 SLOWEST_MS = 1e6  # and a net that was never timed
 
 
@@ -51,12 +52,34 @@ def _asked(study: Study, number: int, known: Sequence[Known]) -> Proposal:
     """What Optuna's sampler says, told afresh of all trials."""
     optuna = needed("optuna")
     with _quiet(optuna):
-        directions = ["maximize" if name in UP else "minimize" for name in study.config.objectives]
-        replica = optuna.create_study(directions=directions, sampler=_sampler(optuna, study, number))
-        replica.add_trials([_told(optuna, study, each) for each in known])
+        replica = _replica(optuna, study, known, _sampler(optuna, study, number))
         trial = replica.ask()
         point = study.space.walk(lambda axis: _suggested(trial, axis))
         return Proposal(point, _kept(replica.get_trials(deepcopy=False)[-1].system_attrs))
+
+
+def importances(study: Study, known: Sequence[Known]) -> dict[str, float]:
+    """How much of what the trials differ in, in the first objective, each key accounts for (fANOVA); they sum to 1.
+
+    Of keys that all designs have; empty while there are too few to say.
+    """
+    optuna = needed("optuna")
+    trained = [each for each in known if each.values is not None and each.trial.state == "open"]
+    first = study.config.objectives[0]
+    if len(trained) < FEWEST or len({each.values[first] for each in trained if each.values is not None}) < 2:
+        return {}
+    with _quiet(optuna):
+        replica = _replica(optuna, study, trained, optuna.samplers.RandomSampler(seed=0))
+        judge = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        found = optuna.importance.get_param_importances(replica, evaluator=judge, target=lambda trial: trial.values[0])
+    return {key: float(share) for key, share in found.items()}
+
+
+def _replica(optuna: Any, study: Study, known: Sequence[Known], sampler: Any) -> Any:
+    directions = ["maximize" if name in UP else "minimize" for name in study.config.objectives]
+    replica = optuna.create_study(directions=directions, sampler=sampler)
+    replica.add_trials([_told(optuna, study, each) for each in known])
+    return replica
 
 
 def _sampler(optuna: Any, study: Study, number: int) -> Any:
@@ -138,4 +161,3 @@ def _quiet(optuna: Any) -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(before)
-

@@ -85,6 +85,15 @@ class Progress:
         return len(self.trials) < len(self.study.grid) if config.method.name == "grid" else not self.gave_up
 
     @property
+    def missing(self) -> int | None:
+        """Trainings still to come, as far as that is known: designs, not promotions."""
+        config = self.study.config
+        waiting = sum(job.state in ("waiting", "running") for job in self.jobs)
+        if config.method.name == "grid" and config.trials is None:
+            return waiting + len(self.study.grid) - len(self.trials)
+        return None if config.trials is None else waiting + max(0, config.trials - self.counted)
+
+    @property
     def gave_up(self) -> bool:
         """Whether the last so many designs did not fit, or were the same as others."""
         return len(self.trials) >= REFUSED and all(trial.state != "open" for trial in self.trials[-REFUSED:])
@@ -135,7 +144,9 @@ class Progress:
     def values(self, trial: Trial) -> dict[str, float]:
         """Of the highest rung that it finished; before, what is known without training."""
         done = [job.values for job in self.jobs_for(trial) if job.state == "done"]
-        plain = {name: value for name, value in trial.costs.items() if name in self.study.config.objectives}
+        plain: dict[str, float] = {
+            name: value for name, value in trial.costs.items() if name in self.study.config.objectives
+        }
         return dict(done[-1]) if done else plain
 
     def row(self, trial: Trial) -> dict[str, Any]:
@@ -187,11 +198,10 @@ class Progress:
         limits = self.study.budget.limits()
         nearest = min(over, key=lambda trial: max(abs(d) / limits.get(n, 1.0) for n, d in trial.excess.items()))
         told = "; ".join(
-            f"{name} is {show(name, nearest.costs[name])}, {show(name, abs(d))} {'over' if d > 0 else 'under'} the budget"
+            f"{name} {show(name, nearest.costs[name])}, {show(name, abs(d))} {'over' if d > 0 else 'under'} its limit"
             for name, d in nearest.excess.items()
         )
         raise OverBudget(
             f"{self.study.name}: none of {len(self.trials)} designs fits the budget; the nearest is number "
             f"{nearest.number}: {told}; allow more, or put smaller values into the space"
         )
-

@@ -34,7 +34,7 @@ class Dimension(Frozen):
     step: Annotated[Number, Field(gt=0)] | None = None
     points: Annotated[int, Field(ge=2)] | None = None
     log: bool = False
-    when: dict[str, Any] = {}
+    when: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _is_choices_or_range(self) -> Self:
@@ -78,7 +78,9 @@ class Dimension(Frozen):
             return None
         steps = int((self.to - self.start) / self.step + 1e-9)
         numbers = [self.start + place * self.step for place in range(steps + 1)]
-        return numbers if self.is_whole else [float(f"{value:.12g}") for value in numbers]  # 0.3, not 0.30000000000000004
+        return (
+            numbers if self.is_whole else [float(f"{value:.12g}") for value in numbers]
+        )  # 0.3, not 0.30000000000000004
 
     def _spaced(self, start: Number, to: Number, points: int) -> list[Number]:
         shares = [place / (points - 1) for place in range(points)]
@@ -116,11 +118,17 @@ class Axis:
     def drawn(self, draw: random.Random) -> Any:
         """Any of the values; on a range with log evenly in proportion."""
         low, high = self.dimension.start, self.dimension.to
-        if low is None or high is None or (self.values is not None and (self.dimension.points or not self.dimension.log)):
+        if (
+            low is None
+            or high is None
+            or (self.values is not None and (self.dimension.points or not self.dimension.log))
+        ):
             assert self.values is not None, "choices have values"
             return self.values[draw.randrange(len(self.values))]
         if self.values is not None:  # whole numbers, each as wide as it is in proportion
-            return min(int(high), max(int(low), round(math.exp(draw.uniform(math.log(low - 0.5), math.log(high + 0.5))))))
+            return min(
+                int(high), max(int(low), round(math.exp(draw.uniform(math.log(low - 0.5), math.log(high + 0.5)))))
+            )
         return math.exp(draw.uniform(math.log(low), math.log(high))) if self.dimension.log else draw.uniform(low, high)
 
 
@@ -152,7 +160,10 @@ class Space:
         endless = [axis.key for axis in self.axes if axis.values is None]
         if endless:
             raise RecipeError(
-                *(f"space.{key}: a grid needs step or points, for every number from ... to is endless" for key in endless)
+                *(
+                    f"space.{key}: a grid needs step or points, for every number from ... to is endless"
+                    for key in endless
+                )
             )
 
     def _below(self, point: Point, depth: int) -> Iterator[Point]:
@@ -173,7 +184,9 @@ def build(dimensions: Mapping[str, Dimension], lengths: Callable[[str], int | No
     Raises RecipeError, each problem with its key.
     """
     found: list[str] = []
-    spread = {key: each for name, dimension in dimensions.items() for key, each in _spread(name, dimension, lengths, found)}
+    spread = {
+        key: each for name, dimension in dimensions.items() for key, each in _spread(name, dimension, lengths, found)
+    }
     axes = {key: Axis(key, each, each.values(), _allowed(each.when)) for key, each in spread.items()}
     for axis in axes.values():
         found += _impossible(axis, axes)

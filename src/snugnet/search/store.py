@@ -4,8 +4,8 @@ A trial is a point of the space with its price. A job is its training to one run
 Every change is one transaction that names what it expects to find, so of several workers exactly one succeeds: a number
 is given to one trial, a job is taken by one worker, and only who holds a job can finish it.
 
-Who takes a job holds it for a lease, and renews that while it works. A lease that has run out is a worker that died: the
-next one takes the job over. Time is the database's, so that clocks of several machines need not agree.
+Who takes a job holds it for a lease, and renews that while it works. A lease that has run out is a worker that died:
+the next one takes the job over. Time is the database's, so that clocks of several machines need not agree.
 """
 
 from __future__ import annotations
@@ -107,9 +107,11 @@ class Store:
             sql.Column("worker", text), sql.Column("lease", real), sql.Column("attempts", whole),
             sql.Column("facts", text),
         )  # fmt: skip
-        with self._begun() as connection:
-            with contextlib.suppress(sql.exc.ProgrammingError, sql.exc.IntegrityError):  # another made them just now
-                tables.create_all(connection)
+        with contextlib.suppress(sql.exc.SQLAlchemyError), self._engine.begin() as connection:
+            tables.create_all(connection)
+            return
+        with self._begun() as connection:  # what failed because another made them at the same time succeeds now
+            tables.create_all(connection)
 
     @contextlib.contextmanager
     def _begun(self) -> Iterator[Any]:

@@ -90,7 +90,7 @@ class StudyConfig(Frozen):
     name: str = ""
     purpose: str = ""
     base: str
-    set: dict[str, Any] = {}  # changes of the base, as --set makes them
+    set: dict[str, Any] = Field(default_factory=dict)  # changes of the base, as --set makes them
     seed: Annotated[int, Field(ge=0, le=2**32)] = 0  # of the search, and the first one of the trainings
     seeds: Natural = 1  # trainings of each design; its accuracy is their mean
     epochs: Natural | None = None  # of a trial; None: those of the base
@@ -237,7 +237,9 @@ def _based(config: StudyConfig, text: str, where: str, folder: Path, origins: Ma
     def lengths(path: str) -> int | None:
         value: Any = base.experiment.plain()
         for part in path.split("."):
-            value = value[int(part)] if isinstance(value, list) else value.get(part) if isinstance(value, dict) else None
+            value = (
+                value[int(part)] if isinstance(value, list) else value.get(part) if isinstance(value, dict) else None
+            )
         return len(value) if isinstance(value, list) else None
 
     try:
@@ -304,4 +306,3 @@ def _problem(study: Study, point: Point) -> str:
     except (KeyError, TypeError, AttributeError) as error:  # a path through what is no table
         return f"is no key of a recipe ({error})"
     return ""
-

@@ -160,7 +160,9 @@ def _lost(members: Sequence[Member]) -> SnugError:
     """What all workers ended with: their common error, or that they are gone."""
     failed = next((member for member in members if member.process.returncode), None)
     said = f"the last one said: {failed.said}; see {failed.log}" if failed else "none of them failed"
-    return ProcessLost(f"search: all {len(members)} workers are gone before the study is over; {said}; the same command goes on")
+    return ProcessLost(
+        f"search: all {len(members)} workers are gone before the study is over; {said}; the same command goes on"
+    )
 
 
 def _ended(members: Sequence[Member]) -> None:

@@ -218,7 +218,7 @@ def _train(recipe: Recipe, path: Path, worker: Worker, stopper: Stopper, session
 
 def _values(study: Study, worker: Worker, trial: Trial, paths: list[Path], rung: int) -> dict[str, float]:
     """The objectives of a trial. Accuracy is on val, mean over seeds; at the last rung of the file that ships."""
-    values = {}
+    values: dict[str, float] = {}
     for name in study.config.objectives:
         if name == "accuracy":
             values[name] = mean(_accuracy(path, study.rung_epochs[rung]) for path in paths)
