@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-
 from made_up_training import Trainings
+
 from snugnet import pipeline
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from made_up_training import GRID, made
+
 from snugnet.search.methods import Known, importances, propose
 from snugnet.search.store import Trial
 from snugnet.search.study import Study

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from made_up_training import BEST, GRID, Trainings, begun, made
+
 from snugnet.errors import DataError, Interrupted, OverBudget, RunExists, RunLocked
 from snugnet.runs import Run
 from snugnet.search import study as studies
@@ -98,7 +98,8 @@ def test_the_very_same_design_is_not_trained_twice(tmp_path: Path, trainings: Tr
     assert (same["params"], same["values"], same["run"]) == (first["params"], first["values"], first["run"])
 
 
-def test_a_training_that_diverges_is_a_result(tmp_path: Path, trainings: Trainings):
+@pytest.mark.usefixtures("trainings")
+def test_a_training_that_diverges_is_a_result(tmp_path: Path):
     progress = searched(made(tmp_path, GRID, ("[0.1, 0.3]", "[0.3, 9.0]")), tmp_path)
     assert progress.counts() == {"done": 3, "failed": 3}
     failed = progress.plain()["trials"][1]
