@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,9 +71,7 @@ def test_tpe_learns_where_the_good_ones_are(tmp_path: Path):
 
 
 def test_tpe_leaves_what_is_over_the_budget(tmp_path: Path):
-    study = asked(tmp_path, '{ name = "tpe", startup = 8 }').config.replaced(budget={"params": 16})
-    limited = replace(asked(tmp_path, '{ name = "tpe", startup = 8 }'), config=study)
-    limited = replace(limited, base=limited.base.with_budget(study.budget))
+    limited = asked(tmp_path, '{ name = "tpe", startup = 8 }\nbudget = { params = 16 }')
     widths = [each.trial.point["model.stages.0.channels"] for each in told(limited, 28, limit=16)]
     assert sum(width > 16 for width in widths[:8]) > 2
     assert sum(width > 16 for width in widths[-8:]) < sum(width > 16 for width in widths[:8])

@@ -147,10 +147,10 @@ def test_the_budget_of_the_study_is_in_place_of_the_base_s(tmp_path: Path):
     trials = [design(found, number, point) for number, point in enumerate(found.grid)]
     assert [(trial.state, trial.costs["params"]) for trial in trials[::2]] == [
         ("open", 398),
-        ("over", 804),
-        ("over", 1354),
+        ("over", 808),
+        ("over", 1362),
     ]
-    assert trials[2].excess == {"params": 104}
+    assert trials[2].excess == {"params": 108}
 
 
 def test_built_in_studies_load():

@@ -58,11 +58,11 @@ def test_more_trials_go_on_where_fewer_ended(tmp_path: Path, trainings: Training
 
 
 def test_designs_over_the_budget_never_train(tmp_path: Path, trainings: Trainings):
-    study = made(tmp_path, GRID, ("epochs = 3", "epochs = 3\nbudget = { params = 804 }"))
+    study = made(tmp_path, GRID, ("epochs = 3", "epochs = 3\nbudget = { params = 808 }"))
     progress = searched(study, tmp_path)
     assert progress.counts() == {"done": 4, "over budget": 2}
     assert len(trainings.starts) == 4
-    assert max(row["costs"]["params"] for row in progress.plain()["trials"] if row["run"]) == 804
+    assert max(row["costs"]["params"] for row in progress.plain()["trials"] if row["run"]) == 808
 
 
 def test_a_budget_that_nothing_fits(tmp_path: Path, trainings: Trainings):

@@ -57,10 +57,11 @@ class Watching:
 
     def _left(self, progress: Progress, done: int) -> str:
         """By the speed of this session; "…" while nothing is known."""
-        wanted = progress.missing
-        if not done or wanted is None:
-            return "…"
-        return units.show_seconds(wanted * (time.monotonic() - self._started) / done)
+        wanted, limit = progress.missing, progress.study.config.time
+        lefts = [] if limit is None else [max(0.0, limit - progress.seconds) / self._workers]
+        if done and wanted is not None:
+            lefts.append(wanted * (time.monotonic() - self._started) / done)
+        return units.show_seconds(min(lefts)) if lefts else "…"
 
     def _table(self, progress: Progress, left: str) -> Table:
         table = front_table(progress, SHOWN)
