@@ -29,6 +29,7 @@ ORDER = [
     "track",
     "judging compare",
     "ship export_c",
+    "search",
     "report",
     "hub",
     "api",

@@ -73,3 +73,21 @@ def test_outside_the_main_thread_only_the_deadline_counts():
     thread.start()
     thread.join()
     assert seen == ["--stop-after 0 s has passed"]
+
+
+def test_the_code_around_it_may_wish_too():
+    wish = ["", "the rung is reached"]
+    stopper = Stopper(also=lambda: wish[-1])
+    assert (stopper.reason, stopper.own_reason) == ("the rung is reached", "")
+    wish.pop()
+    assert stopper.reason == ""
+
+
+def test_entered_within_itself_it_listens_until_the_outer_end():
+    before = signal.getsignal(signal.SIGTERM)
+    with Stopper() as stopper:
+        with stopper:
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        assert stopper.reason == "SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -77,6 +77,10 @@ def explained(problem: str, remedy: str = "correct it") -> Iterator[None]:
         raise RecipeError(f"{problem} ({type(error).__name__}: {error}); {remedy}") from error
 
 
+def is_allowed() -> bool:
+    return _permission["granted"]
+
+
 def imported(kind: Kind, path: str) -> Any:
     """What the path names, which can be called. Raises RecipeError."""
     subject = f"{kind} {path}"

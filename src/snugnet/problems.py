@@ -89,7 +89,7 @@ def _walk(model: type[BaseModel], location: Sequence[int | str]) -> tuple[Locati
             continue
         if str(part).startswith(("literal[", "tuple[", OURS)):
             continue
-        fields = sorted({name for kind in models for name in kind.model_fields})
+        fields = sorted({field.alias or name for kind in models for name, field in kind.model_fields.items()})
         kept.append(part)
         kinds = [inner for kind in kinds for inner in _inside(kind, part)]
     return tuple(kept), fields

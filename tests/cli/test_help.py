@@ -11,7 +11,7 @@ import typer
 from command import snug
 from snugnet.cli.main import app
 
-TRAINING = ("train", "resume", "runs", "demo", "lr-find", "recipes", "show", "plan", "design", "doctor")
+TRAINING = ("train", "resume", "runs", "search", "demo", "lr-find", "recipes", "show", "plan", "design", "doctor")
 JUDGING = (
     "evaluate",
     "compare",

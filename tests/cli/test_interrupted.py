@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from snugnet.cli.main import INTERRUPTED, interrupted
+from snugnet.cli.main import INTERRUPTED, SEARCHED, interrupted
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from snugnet.cli.main import INTERRUPTED, interrupted
     [
         ("train snugnet/digits", INTERRUPTED),
         ("--debug resume runs/a", INTERRUPTED),
+        ("search digits --workers 2", SEARCHED),
         ("evaluate runs/a", "Interrupted: evaluate: stopped; runs are unchanged."),
         (
             "compare runs/a --html=p.html",

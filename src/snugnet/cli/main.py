@@ -22,6 +22,7 @@ from snugnet.cli import (
     predicting,
     resuming,
     running,
+    searching,
     serving,
     shipping,
     training,
@@ -31,6 +32,9 @@ from snugnet.errors import SnugError, StorageError, UsageError
 from snugnet.launch import place
 
 INTERRUPTED = "Interrupted: a run that had begun is kept up to its last checkpoint; `snug resume RUN` goes on with it."
+SEARCHED = (
+    "Interrupted: search: all that is finished is kept, runs up to their last checkpoint; the same command goes on."
+)
 TRAINING = ("train", "resume", "demo", "compress")  # commands that a stop leaves a run of, to go on with
 ANYWHERE = ("--debug", "--allow-code")  # options of every command, wherever they stand
 SHARED = ("train", "resume")  # commands that several processes may carry out together
@@ -51,6 +55,7 @@ for module in (
     training,
     resuming,
     running,
+    searching,
     judging,
     comparing,
     explaining,
@@ -98,6 +103,8 @@ def interrupted(given: Sequence[str]) -> str:
     command = next((word for word in given if not word.startswith("-")), "snug")
     if command in TRAINING:
         return INTERRUPTED
+    if command == "search":
+        return SEARCHED
     outputs = any(word.partition("=")[0] in ("--html", "--figures", "--csv", "--latex") for word in given)
     old = "; of the files to be written some may be those of before" if outputs else ""
     return f"Interrupted: {command}: stopped; runs are unchanged{old}."
