@@ -28,7 +28,7 @@ ORDER = [
     "pipeline",
     "track",
     "judging compare",
-    "ship export_c",
+    "ship export_c search",
     "report",
     "hub",
     "api",

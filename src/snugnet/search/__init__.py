@@ -1,0 +1,1 @@
+"""Search for designs and trainings within a budget."""
