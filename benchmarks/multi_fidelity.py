@@ -1,6 +1,6 @@
 """Epochs until a search has found what there is to find: rungs beside plain TPE and TPE + Hyperband, on a known front.
 
-    python benchmarks/multi_fidelity.py [--seeds 10] [--most 10800] [--rungs 1,3,9,27] [--keep 0.3333]
+    python benchmarks/multi_fidelity.py [--seeds 10] [--most 5400] [--rungs 1,3,9,27] [--keep 0.3333]
 
 Nothing is trained: accuracy is a formula of the design (width, depth, block), its learning rate and the epochs, so that
 the true front is known. Large nets begin more slowly, so curves cross; every reading has noise, most in early epochs.
@@ -32,7 +32,6 @@ from typing import Any
 import numpy as np
 import optuna
 
-from snugnet import environment
 from snugnet.search import rungs as halving
 
 WIDTHS, DEPTHS, BLOCKS = tuple(range(8, 257, 8)), tuple(range(1, 9)), ("basic", "single", "depthwise", "bottleneck")
@@ -233,7 +232,7 @@ def measure(name: str, search: Callable[[Goal, int, int], int], several: bool, s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--most", type=int, default=10_800, help="epochs after which a search counts as short")
+    parser.add_argument("--most", type=int, default=5_400, help="epochs after which a search counts as short")
     parser.add_argument("--rungs", default="1,3,9,27", help="epochs of each rung, the last being 27")
     parser.add_argument("--keep", type=float, default=1 / 3)
     parser.add_argument("--objectives", choices=("both", "one", "several"), default="both")
@@ -255,7 +254,7 @@ def main() -> None:
             row["of_sums"] = round(sum(row["epochs"]) / sum(own[0]["epochs"]), 3)
             print(json.dumps({**row, "optuna": optuna.__version__, "python": platform.python_version()}), flush=True)
         rows += own
-    print(f"\n{environment.now()}\n")
+    print(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')}\n")
     print("| objectives | method | median epochs | of plain TPE's, median of pairs | of sums | short of the goal | s |")
     print("|---|---|--:|--:|--:|--:|--:|")
     for row in rows:

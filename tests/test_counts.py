@@ -1,14 +1,10 @@
 """Closed forms beside the counted net."""
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from snugnet import budget, counts, recipe
-from snugnet.errors import RecipeError
-from snugnet.models.spec import BLOCKS
-from specs import PLAIN, possible, card, spec
+from specs import PLAIN, card, possible
 
 
 def known(plain):

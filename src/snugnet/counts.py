@@ -107,8 +107,12 @@ class Sums:
         return (self.data_bytes + COUNTER * self.counters) / 2**20
 
 
-def summed(layers: Iterable[Layer], peak: Number = 0) -> Sums:
+def summed(layers: Iterable[Layer], peak: Number = 0, header: bool = False) -> Sums:
+    """`header`: how long the header of their file is, too, which takes longer than all the rest."""
+
     def one(layer: Layer) -> Sums:
+        if not header:
+            return Sums(layer.params, layer.macs, layer.statistics, layer.counters, 0, 0, 0, (layer,))
         named = layer.tensors()
         text = sum(_text(name, shape) for name, shape in named) * layer.present
         count = len(named) * layer.present
@@ -155,11 +159,11 @@ class Forms:
     Raises RecipeError for a specification with parts that they do not know.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, header: bool = False) -> None:
         part = unknown(spec)
         if part:
             raise RecipeError(f"model.{part}: it has no closed form of its cost; leave it out, or price the net built")
-        self.spec = spec
+        self.spec, self.header = spec, header
         self.sizes = spec.map_sizes()
         self.image = FLOAT * spec.in_channels * spec.image_size**2
         self.in_place = spec.activation in IN_PLACE
@@ -191,7 +195,7 @@ class Forms:
         chain.activates(self.in_place)
         if stem.pool and not stem.pool_first:
             chain.pools(channels, self.sizes[0], stem.pool.kind)
-        return summed(layers, chain.peak)
+        return summed(layers, chain.peak, self.header)
 
     def stage(self, index: int, block: str, into: Number, out: Number, blocks: int) -> list[Sums]:
         """What opens a stage (its entry; its pool at the end too), and each of its blocks."""
@@ -218,7 +222,7 @@ class Forms:
         if stage.pool:
             last = _Chain(self.image + self._bytes(out, size))
             peak = np.maximum(peak, last.pools(out, self.sizes[index + 1], stage.pool.kind).peak)
-        return [summed(layers, peak), *found]
+        return [summed(layers, peak, self.header), *found]
 
     def head(self, width: Number) -> Sums:
         head, side, layers = self.spec.head, self.sizes[-1], []
@@ -235,7 +239,7 @@ class Forms:
             chain.activates(self.in_place)
             features = hidden
         layers.append(Layer("head.classifier", "linear", (self.spec.classes, features), bias=True))
-        return summed(layers, chain.makes(self.spec.classes, 1).peak)
+        return summed(layers, chain.makes(self.spec.classes, 1).peak, self.header)
 
     def _held(self, index: int, channels: Number, side: int) -> Number:
         """Bytes of the image and of the map that a stage reads, which may be the image."""
@@ -244,9 +248,7 @@ class Forms:
     def _bytes(self, channels: Number, side: int) -> Number:
         return FLOAT * channels * side**2
 
-    def _block(
-        self, stage: Stage, index: int, number: int, into: Number, out: Number, stride: int, size: int
-    ) -> Sums:
+    def _block(self, stage: Stage, index: int, number: int, into: Number, out: Number, stride: int, size: int) -> Sums:
         name, side = f"stages.{index}.{number}", (size - 1) // stride + 1
         opens = number == (stage.entry is not None)
         held = self._held(index + number, into, size)
@@ -255,11 +257,11 @@ class Forms:
         layers = self._body(stage, f"{name}.body", chain, into, inner, out, stride, size)
         shortcut = stage.shortcut or self.spec.shortcut
         if shortcut.kind == "none":
-            return summed(layers, chain.activates(self.in_place).peak)
+            return summed(layers, chain.activates(self.in_place).peak, self.header)
         differs: Number = 1 if stride > 1 else 0 if into is out else (into != out) * 1
         projects = {"always": 1, "first": int(opens)}.get(shortcut.kind, differs)
         if isinstance(projects, int) and not projects:
-            return summed(layers, chain.adds(0).activates(self.in_place).peak)
+            return summed(layers, chain.adds(0).activates(self.in_place).peak, self.header)
         given = (out, into, shortcut.kernel, shortcut.kernel)
         conv = f"{name}.shortcut.conv" if shortcut.norm else f"{name}.shortcut"
         layers.append(Layer(conv, "conv", given, side, bias=self.spec.conv_bias, present=projects))
@@ -270,7 +272,7 @@ class Forms:
         plain = _Chain(held, chain.last, chain.peak).adds(0).activates(self.in_place).peak
         chain.adds(self._bytes(out, side)).activates(self.in_place)
         peak = np.maximum(np.where(projects, np.maximum(chain.peak, beside.peak), plain), plain)
-        return summed(layers, peak)
+        return summed(layers, peak, self.header)
 
     def _inner(self, stage: Stage, out: Number) -> Number:
         if stage.inner is not None and stage.block in ("basic", "bottleneck", "preact", "fire"):

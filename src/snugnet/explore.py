@@ -6,10 +6,11 @@ depth, all of one block. The rule is of `by_rule`; docs/budget.md says why.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,15 @@ from snugnet.errors import OverBudget
 from snugnet.models.spec import ModelSpec, Stage
 
 Array = NDArray[Any]
+ROWS = ("params", "macs", "statistics", "counters", "tensors", "text")
 KINDS = ("basic", "single", "bottleneck", "depthwise", "preact", "fire")
 MOST_BLOCKS = 8  # in a stage
 APART = 2  # blocks that one stage may have more than another
 GROWTH = (1.5, 2.5)  # width of a stage over that of the one before, where the map halves; from 1 where it does not
 WIDEST = 1024
-LARGEST_GRID = 100_000  # widths of all stages together, before depths and blocks
+LARGEST_GRID = 60_000  # choices of widths, before depths and blocks
+MOST_PRICED = 6_000_000
+AT_ONCE = 200_000  # designs, so that what is summed stays in the processor's caches
 BAND = 0.05  # a difference that decides nothing by itself
 DEEP_ENOUGH = 20  # convolutions on the way through the stages
 SHOWN = 5
@@ -63,7 +67,19 @@ class Designs:
         return Designs(**taken)
 
 
-Rule = Callable[[Designs], Array]
+@dataclass(frozen=True)
+class _Parts:
+    """Costs of one block a stage, and of each further block of a stage: rows as ROWS, a column for each choice of
+    widths."""
+
+    base: Array
+    peak: Array
+    rests: list[Array]
+    rest_peaks: list[Array]
+    card_text: int
+
+
+Rule = Callable[[Designs, int], Array]  # places of the best, so many or all, the best first
 
 
 @dataclass(frozen=True)
@@ -80,12 +96,16 @@ class Found:
         return self.priced / self.seconds
 
 
-def by_rule(designs: Designs) -> Array:
-    """Places, the best first. More MACs, in bands of 5 % of the most; then more parameters, in bands of 5 %; then
-    deeper, up to DEEP_ENOUGH convolutions; then widths nearer to doubling; then more parameters."""
+def by_rule(designs: Designs, count: int) -> Array:
+    """More MACs, in bands of 5 % of the most; then more parameters, in bands of 5 %; then deeper, up to DEEP_ENOUGH
+    convolutions; then widths nearer to doubling; then more parameters."""
     macs, params = (-np.log(np.maximum(each, 1) / each.max()) // BAND for each in (designs.macs, designs.params))
-    depth = -np.minimum(designs.depth, DEEP_ENOUGH)
-    return np.lexsort((designs.kinds, -designs.macs, -designs.params, np.round(designs.growth, 2), depth, params, macs))
+    count = min(count, len(macs))
+    near = np.flatnonzero(macs <= np.partition(macs, count - 1)[count - 1])  # sorting millions would take seconds
+    few = designs.take(near)
+    depth, growth = -np.minimum(few.depth, DEEP_ENOUGH), np.round(few.growth, 2)
+    keys = (few.kinds, -few.macs, -few.params, growth, depth, params[near], macs[near])
+    return near[np.lexsort(keys)][:count]
 
 
 def explore(card: Card, limits: Budget, rule: Rule = by_rule, shown: int = SHOWN) -> Found:
@@ -98,13 +118,13 @@ def explore(card: Card, limits: Budget, rule: Rule = by_rule, shown: int = SHOWN
         widths = family.widths(grid)
         if widths.shape[1] > LARGEST_GRID:
             continue
-        parts = list(family.priced(widths))
-        priced += sum(count for count, _ in parts)
-        kept = [designs for _, designs in parts if len(designs)]
-        if not kept:
+        shallow = [family.shallow(block, widths) for block in KINDS]
+        if sum(map(family.count, shallow)) > MOST_PRICED:
             continue
-        designs = _joined(kept)
-        order = rule(designs)
+        priced += len(KINDS) * widths.shape[1] + sum(map(family.count, shallow))
+        kept = [family.within(kind, columns) for kind, columns in enumerate(shallow)]
+        designs = _joined(list(chain.from_iterable(kept)) or [family.none()])
+        order = rule(designs, TRIED) if len(designs) else np.arange(0)
         seconds = time.perf_counter() - started
         ranked = family.confirmed(designs, order, shown)
         if ranked:
@@ -122,25 +142,28 @@ class Family:
     """The designs like a card's net, and which of them are within the limits."""
 
     def __init__(self, card: Card, limits: Budget) -> None:
-        model = card.model
-        plain = [Stage(block="basic", blocks=1, channels=1, **_form(stage)) for stage in model.stages]
-        stem = model.stem if model.whitens else model.stem_channels
-        self.stem_width = model.stem_channels if model.whitens or model.stem == "none" else None
-        if self.stem_width is None and model.stem != "none" and model.stem.channels:
-            self.stem_width = int(stem) if isinstance(stem, int) else None
+        model, stem = card.model, card.model.stem
         self.card, self.limits = card, limits
-        self.model = model.model_copy(update={"stages": tuple(plain), "width": 1.0})
-        if self.stem_width is not None and model.stem != "none":
-            own = model.stem.model_copy(update={"channels": self.stem_width})
-            self.model = self.model.model_copy(update={"stem": own})
-        self.forms = Forms(self.model)
+        self.asked = {*limits.limits(), *(limits.floor or {})}
+        follows = stem != "none" and stem.channels is None and not stem.whiten  # as wide as the first stage
+        self.stem_width = None if follows else model.stem_channels
+        if stem != "none":
+            stem = stem.model_copy(update={"channels": self.stem_width})
+        stages = tuple(Stage(block="basic", blocks=1, channels=1, **_form(stage)) for stage in model.stages)
+        self.model = model.model_copy(update={"stages": stages, "stem": stem, "width": 1.0})
+        self.forms = Forms(self.model, header="bytes" in self.asked)
         sizes = self.forms.sizes
-        self.shrinks = [after < before for before, after in zip(sizes, sizes[1:-1], strict=False)]
+        self.shrinks = [after < before for before, after in pairwise(sizes[:-1])]
+        every = np.stack(np.meshgrid(*[np.arange(1, MOST_BLOCKS + 1)] * len(stages), indexing="ij"))
+        every = every.reshape(len(stages), -1)
+        self.depths = every[:, every.max(0) - every.min(0) <= APART]
 
     def widths(self, grid: tuple[tuple[int, int], ...]) -> Array:
         """A column for each choice of the stages' widths, those of later stages growing as GROWTH says."""
-        each = np.array(sorted({width for top, step in grid for width in range(step, top + 1, step)}))
-        each = np.array([width for width in each if width % _step(grid, int(width)) == 0], dtype=np.int64)
+        starts = (0, *(top for top, _ in grid))
+        each = np.concatenate(
+            [np.arange(low + step, top + 1, step) for low, (top, step) in zip(starts, grid, strict=False)]
+        )
         found = each[None]
         for shrinks in self.shrinks[1:]:
             low, high = (GROWTH[0] if shrinks else 1.0), GROWTH[1]
@@ -151,92 +174,97 @@ class Family:
                 break  # too fine a grid for so many stages
         return found
 
-    def priced(self, widths: Array) -> Iterator[tuple[int, Designs]]:
-        """For each block, how many designs were priced, and those within the limits."""
-        depths = self._depths()
-        for kind, block in enumerate(KINDS):
-            fixed, firsts, rests = self._parts(block, widths)
-            least = self._fits(block, reduce(Sums.__add__, [fixed, *firsts]), np.ones((len(firsts), 1), dtype=int))
-            columns = np.flatnonzero(least)
-            count = widths.shape[1]
-            if len(columns):
-                fixed, firsts, rests = self._parts(block, widths[:, columns])
-                count += len(columns) * (depths.shape[1] - 1)
-            yield count, self._of_block(kind, widths[:, columns], depths, fixed, firsts, rests)
+    def shallow(self, block: str, widths: Array) -> Array:
+        """The widths that fit with one block a stage; deeper nets of the others do not either."""
+        parts = self._parts(block, widths)
+        return widths[:, self._fits(parts.base, parts.peak, parts.card_text, floor=False)]
 
-    def _depths(self) -> Array:
-        """A column for each choice of the stages' blocks."""
-        stages = len(self.model.stages)
-        every = np.stack(np.meshgrid(*[np.arange(1, MOST_BLOCKS + 1)] * stages, indexing="ij")).reshape(stages, -1)
-        return every[:, every.max(0) - every.min(0) <= APART]
+    def count(self, widths: Array) -> int:
+        return int(widths.shape[1] * self.depths.shape[1])
 
-    def _parts(self, block: str, widths: Array) -> tuple[Sums, list[Sums], list[Sums]]:
-        """What every depth has, the first block of each stage, and each further one, for all widths at once."""
+    def within(self, kind: int, widths: Array) -> list[Designs]:
+        """Those that fit. What a depth costs is a weighted sum of arrays that are there already, so that a design is
+        two multiplications a stage; as float64, which holds such numbers exactly."""
+        count = widths.shape[1]
+        if not count:
+            return []
+        parts, found = self._parts(KINDS[kind], widths), list[Designs]()
+        growth, opened = self._growth(widths), sum(stage.entry is not None for stage in self.model.stages)
+        rests = np.stack(parts.rests).reshape(len(widths), -1).astype(float)
+        for depths in np.array_split(self.depths, -(-self.depths.shape[1] * count // AT_ONCE), axis=1):
+            costs = parts.base[:, None] + self._more(depths, rests, count)
+            peak = self._peaks(depths, parts)
+            fits = self._fits(costs.reshape(len(costs), -1), np.ravel(peak), parts.card_text)
+            deep, wide = np.nonzero(fits.reshape(-1, count))
+            blocks = depths[:, deep]
+            depth = counts.DEPTH[KINDS[kind]] * blocks.sum(0) + opened
+            params, macs = costs[:2, deep, wide].astype(np.int64)
+            found.append(Designs(np.full(len(deep), kind), widths[:, wide], blocks, params, macs, depth, growth[wide]))
+        return found
+
+    def _more(self, depths: Array, rests: Array, count: int) -> Array:
+        """What blocks behind the first of each stage cost: (rows, depths, widths)."""
+        more: Array = ((depths - 1).T.astype(float) @ rests).reshape(depths.shape[1], -1, count)
+        return more.transpose(1, 0, 2)
+
+    def _peaks(self, depths: Array, parts: _Parts) -> Array:
+        peak = np.broadcast_to(parts.peak, parts.base[0].shape)[None]
+        if "peak_activation_bytes" not in self.asked:
+            return np.broadcast_to(peak, (depths.shape[1], peak.shape[1]))
+        for blocks, own in zip(depths, parts.rest_peaks, strict=True):
+            peak = np.maximum(peak, np.where(blocks > 1, 1, 0)[:, None] * own)
+        return peak
+
+    def none(self) -> Designs:
+        empty = np.zeros((len(self.model.stages), 0), dtype=np.int64)
+        return Designs(empty[0], empty, empty, *[empty[0]] * 4)
+
+    def _parts(self, block: str, widths: Array) -> _Parts:
         into = widths[0] if self.stem_width is None else np.full_like(widths[0], self.stem_width)
-        fixed, firsts, rests = self.forms.stem(into) + self.forms.head(widths[-1]), [], []
+        fixed, rests = self.forms.stem(into) + self.forms.head(widths[-1]), list[Sums]()
         for index, out in enumerate(widths):
             opening, first, rest = self.forms.stage(index, block, into, out, 2)
-            fixed, into = fixed + opening, out
-            firsts.append(first)
+            fixed, into = fixed + opening + first, out
             rests.append(rest)
-        return fixed, firsts, rests
+        peaks = [np.broadcast_to(rest.peak, widths[0].shape) for rest in rests]
+        once = (1,) * len(widths)
+        text = len(json.dumps(self.card_of(block, once, once).text()))
+        return _Parts(self._rows(fixed, widths), fixed.peak, [self._rows(each, widths) for each in rests], peaks, text)
 
-    def _of_block(
-        self, kind: int, widths: Array, depths: Array, fixed: Sums, firsts: list[Sums], rests: list[Sums]
-    ) -> Designs:
-        """Those that fit, depth by depth: what a depth costs is a sum of arrays that are there already."""
-        block, kept = KINDS[kind], list[Designs]()
-        base = reduce(Sums.__add__, [fixed, *firsts])
-        growth = self._growth(widths)
-        for each in depths.T if widths.shape[1] else []:
-            more = [rest * (blocks - 1) for rest, blocks in zip(rests, each, strict=True) if blocks > 1]
-            sums = reduce(Sums.__add__, more, base)
-            places = np.flatnonzero(self._fits(block, sums, each[:, None]))
-            if len(places):
-                whole = np.full(len(places), counts.DEPTH[block] * each.sum())
-                depth = whole + sum(stage.entry is not None for stage in self.model.stages)
-                same = np.repeat(each[:, None], len(places), axis=1)
-                costs = (sums.params[places], sums.macs[places])
-                kept.append(Designs(np.full(len(places), kind), widths[:, places], same, *costs, depth, growth[places]))
-        none = np.zeros((len(widths), 0), dtype=np.int64)
-        return _joined(kept) if kept else Designs(none[0], none, none, *[none[0]] * 4)
+    def _rows(self, sums: Sums, widths: Array) -> Array:
+        """A row for each of ROWS that the limits ask for."""
+        return np.stack([np.broadcast_to(getattr(sums, name), widths[0].shape) for name in self._names()])
+
+    def _names(self) -> tuple[str, ...]:
+        return ROWS if self.asked & {"bytes", "size_mb"} else ROWS[:2]
 
     def _growth(self, widths: Array) -> Array:
         steps = np.log2(widths[1:] / widths[:-1]) - np.array(self.shrinks[1:], dtype=float)[:, None]
         return np.abs(steps).mean(0) if len(steps) else np.zeros(widths.shape[1])
 
-    def _fits(self, block: str, sums: Sums, blocks: Array) -> Array:
-        """Whether a design may be within the limits, as far as closed forms tell: bytes from the shortest header on,
-        and of memory as C nothing."""
-        low, high = self._header(block, sums, blocks) if self._asks("bytes") else (0, 0)
-        least = {
-            "params": sums.params,
-            "macs": sums.macs,
-            "size_mb": sums.size_mb,
-            "peak_activation_bytes": sums.peak,
-            "bytes": sums.data_bytes + low,
-        }
-        most = {**least, "bytes": sums.data_bytes + high}
-        if self.card.quantization:
-            least["bytes"], most["bytes"] = sums.params // 8, np.full_like(sums.params, np.iinfo(np.int64).max)
-        fits = np.ones(len(sums.params), dtype=bool)
+    def _fits(self, costs: Array, peak: Array, card_text: int, floor: bool = True) -> Array:
+        """Whether designs may be within the limits, as far as arrays tell: of a file's header it is not known how long
+        the offsets are, and memory as C is left to the exact price."""
+        sums = Sums(**dict(zip(self._names(), costs, strict=True)), peak=peak)
+        least = {"params": sums.params, "macs": sums.macs, "size_mb": sums.size_mb, "peak_activation_bytes": sums.peak}
+        most = dict(least)
+        if "bytes" in self.asked:
+            least["bytes"], most["bytes"] = self._bytes(sums, card_text)
+        fits = np.ones(costs.shape[1], dtype=bool)
         for name, limit in self.limits.limits().items():
             fits &= least[name] <= limit if name in least else True
-        for name, limit in (self.limits.floor or {}).items():
+        for name, limit in (self.limits.floor or {}).items() if floor else ():
             fits &= most[name] >= limit if name in most else True
         return fits
 
-    def _asks(self, name: str) -> bool:
-        return name in self.limits.limits() or name in (self.limits.floor or {})
-
-    def _header(self, block: str, sums: Sums, blocks: Array) -> tuple[Array, Array]:
-        """The least and the most bytes of a file's header: all of it is known but how long the offsets are."""
-        stages = len(self.model.stages)
-        plain = self.card_of(block, (1,) * stages, tuple(map(int, blocks[:, 0])))
-        text = len(_quoted(plain.text())) + sums.text
-        shortest = text + 2 * sums.tensors
-        longest = text + 2 * sums.tensors * counts.digits(sums.data_bytes) + 4 * stages  # and the widths' digits
-        return shortest, longest + 32
+    def _bytes(self, sums: Sums, card_text: int) -> tuple[Array, Array]:
+        """The least and the most that a file may have: offsets of one digit, or all of the last one's."""
+        if self.card.quantization:  # a weight is a bit at least; the exact size is for the few that are built
+            return sums.params // 8, sums.data_bytes + 2**20
+        header = 8 + len('{"__metadata__":{"snugnet":}}') + card_text + sums.text
+        widths = 5 * len(self.model.stages)  # letters of them in the card, beside its own
+        longest = header + 2 * sums.tensors * counts.digits(sums.data_bytes) + widths + 8
+        return sums.data_bytes + header + 2 * sums.tensors, sums.data_bytes + longest
 
     def card_of(self, block: str, widths: tuple[int, ...], blocks: tuple[int, ...]) -> Card:
         stages = tuple(
@@ -260,22 +288,13 @@ class Family:
     def _is_within(self, card: Card) -> bool:
         """What the arrays left open: the bytes of the file, to the last one, and memory as C."""
         for name in ("bytes", "ram_bytes"):
-            if not self._asks(name):
+            if name not in self.asked:
                 continue
             used = budget.measure(card, name)
             limit, floor = self.limits.limits().get(name), (self.limits.floor or {}).get(name, 0)
             if (limit is not None and used > limit) or used < floor:
                 return False
         return True
-
-
-def _step(grid: tuple[tuple[int, int], ...], width: int) -> int:
-    return next(step for top, step in grid if width <= top)
-
-
-def _quoted(text: str) -> str:
-    """As a string in JSON."""
-    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _form(stage: Stage) -> dict[str, Any]:
