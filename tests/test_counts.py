@@ -30,7 +30,7 @@ def agrees(model):
 
 
 @given(PRICED)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_closed_forms_are_what_the_net_costs(model):
     agrees(model)
 

@@ -7,6 +7,7 @@ import pytest
 
 from snugnet import budget, explore, pipeline, recipe
 from snugnet.budget import Budget
+from snugnet.compress.config import Quantization
 from snugnet.errors import OverBudget, RecipeError
 from snugnet.explore import Designs, Family, by_rule
 from snugnet.models.spec import ModelSpec
@@ -40,7 +41,7 @@ def test_the_rule_takes_macs_then_parameters_then_depth_then_balance():
 
 @pytest.mark.parametrize(
     "limits",
-    [{"params": "20k"}, {"params": "20k", "macs": "400k"}, {"bytes": "30kB"}, {"size_mb": 0.05}, {"ram_bytes": "2kB"},
+    [{"params": "20k"}, {"params": "20k", "macs": "400k"}, {"bytes": "30kB"}, {"size_mb": 0.05},
      {"peak_activation_bytes": "8kB", "params": "30k"}, {"params": 1500}],
 )  # fmt: skip
 def test_what_is_found_fits_and_is_a_valid_net(limits, monkeypatch):
@@ -110,6 +111,18 @@ def test_another_rule_decides():
 def test_nothing_fits():
     with pytest.raises(OverBudget, match=r"^none of [\d,]+ designs is within the budget; give more, or --like RECIPE"):
         explore.explore(SMALL, Budget(params=3))
+
+
+@pytest.mark.parametrize(
+    ("limits", "quantization", "words"),
+    [
+        ({"ram_bytes": "64kB"}, None, r"^--budget ram_bytes: memory as C has no closed form to search by; give --like"),
+        ({"bytes": "64kB"}, Quantization(), r"^--budget bytes: the file of a quantised net has no closed form"),
+    ],
+)
+def test_limits_without_closed_forms(limits, quantization, words):
+    with pytest.raises(RecipeError, match=words):
+        explore.explore(SMALL.model_copy(update={"quantization": quantization}), Budget(**limits))
 
 
 def test_a_family_without_closed_forms():

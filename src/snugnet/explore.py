@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snugnet import budget, counts
+from snugnet import counts
 from snugnet.artifact import Card
 from snugnet.budget import Budget
 from snugnet.counts import Forms, Sums
-from snugnet.errors import OverBudget
+from snugnet.errors import OverBudget, RecipeError
 from snugnet.models.spec import ModelSpec, Stage
 
 Array = NDArray[Any]
@@ -36,7 +36,7 @@ AT_ONCE = 200_000  # designs, so that what is summed stays in the processor's ca
 BAND = 0.05  # a difference that decides nothing by itself
 DEEP_ENOUGH = 20  # convolutions on the way through the stages
 SHOWN = 5
-TRIED = 400  # candidates built for what has no closed form, before the search gives up
+TRIED = 100  # of the best, held to the bytes of their file one by one until enough are within
 # Between multiples of 8 where all may stand, and fewer as nets have more stages: (up to, step).
 GRIDS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((WIDEST, 8),),
@@ -109,9 +109,11 @@ def by_rule(designs: Designs, count: int) -> Array:
 
 
 def explore(card: Card, limits: Budget, rule: Rule = by_rule, shown: int = SHOWN) -> Found:
-    """The best designs of the card's family within the limits. `rule` orders what fits; a predictor of accuracy that
-    was fitted to a study may stand in its place. Raises OverBudget where none fits, RecipeError for a family whose
-    cost has no closed form."""
+    """The best designs of the card's family within the limits: `shown` of the first TRIED by the rule.
+
+    `rule` orders what fits; a predictor of accuracy that was fitted to a study may stand in its place. Raises
+    OverBudget where none fits, RecipeError for limits or a family whose cost has no closed form.
+    """
     family = Family(card, limits)
     started, priced = time.perf_counter(), 0
     for grid in (*GRIDS, *NARROW):
@@ -145,6 +147,7 @@ class Family:
         model, stem = card.model, card.model.stem
         self.card, self.limits = card, limits
         self.asked = {*limits.limits(), *(limits.floor or {})}
+        self._refuse_what_has_no_closed_form()
         follows = stem != "none" and stem.channels is None and not stem.whiten  # as wide as the first stage
         self.stem_width = None if follows else model.stem_channels
         if stem != "none":
@@ -158,21 +161,43 @@ class Family:
         every = every.reshape(len(stages), -1)
         self.depths = every[:, every.max(0) - every.min(0) <= APART]
 
+    def _refuse_what_has_no_closed_form(self) -> None:
+        for name, has_none in (("ram_bytes", True), ("bytes", self.card.quantization is not None)):
+            if has_none and name in self.asked:
+                what = "memory as C" if name == "ram_bytes" else "the file of a quantised net"
+                raise RecipeError(
+                    f"--budget {name}: {what} has no closed form to search by; give --like RECIPE without --search, or "
+                    "limits of params, macs or peak_activation"
+                )
+
     def widths(self, grid: tuple[tuple[int, int], ...]) -> Array:
         """A column for each choice of the stages' widths, those of later stages growing as GROWTH says."""
         starts = (0, *(top for top, _ in grid))
         each = np.concatenate(
             [np.arange(low + step, top + 1, step) for low, (top, step) in zip(starts, grid, strict=False)]
         )
-        found = each[None]
-        for shrinks in self.shrinks[1:]:
+        found = self._affordable(0, each)[None]
+        for index, shrinks in enumerate(self.shrinks[1:], 1):
             low, high = (GROWTH[0] if shrinks else 1.0), GROWTH[1]
-            ratio = each[:, None] / found[-1][None]
+            here = self._affordable(index, each)
+            ratio = here[:, None] / found[-1][None]
             new, old = np.nonzero((ratio >= low) & (ratio <= high))
-            found = np.concatenate([found[:, old], each[new][None]])
+            found = np.concatenate([found[:, old], here[new][None]])
             if found.shape[1] > LARGEST_GRID:
                 break  # too fine a grid for so many stages
         return found
+
+    def _affordable(self, index: int, widths: Array) -> Array:
+        """Those of which one stage alone, entered by as few channels as may be, is within the limits in some form."""
+        into = np.maximum(1, (widths / GROWTH[1]).astype(np.int64))
+        if index == 0:
+            into = widths if self.stem_width is None else np.full_like(widths, self.stem_width)
+        fits = np.zeros(len(widths), dtype=bool)
+        for block in KINDS:
+            opening, first = self.forms.stage(index, block, into, widths, 1)
+            sums = opening + first
+            fits |= self._fits(self._rows(sums, widths[None]), sums.peak, 0, floor=False)
+        return widths[fits]
 
     def shallow(self, block: str, widths: Array) -> Array:
         """The widths that fit with one block a stage; deeper nets of the others do not either."""
@@ -244,7 +269,7 @@ class Family:
 
     def _fits(self, costs: Array, peak: Array, card_text: int, floor: bool = True) -> Array:
         """Whether designs may be within the limits, as far as arrays tell: of a file's header it is not known how long
-        the offsets are, and memory as C is left to the exact price."""
+        the offsets are."""
         sums = Sums(**dict(zip(self._names(), costs, strict=True)), peak=peak)
         least = {"params": sums.params, "macs": sums.macs, "size_mb": sums.size_mb, "peak_activation_bytes": sums.peak}
         most = dict(least)
@@ -259,8 +284,6 @@ class Family:
 
     def _bytes(self, sums: Sums, card_text: int) -> tuple[Array, Array]:
         """The least and the most that a file may have: offsets of one digit, or all of the last one's."""
-        if self.card.quantization:  # a weight is a bit at least; the exact size is for the few that are built
-            return sums.params // 8, sums.data_bytes + 2**20
         header = 8 + len('{"__metadata__":{"snugnet":}}') + card_text + sums.text
         widths = 5 * len(self.model.stages)  # letters of them in the card, beside its own
         longest = header + 2 * sums.tensors * counts.digits(sums.data_bytes) + widths + 8
@@ -286,15 +309,11 @@ class Family:
         return found
 
     def _is_within(self, card: Card) -> bool:
-        """What the arrays left open: the bytes of the file, to the last one, and memory as C."""
-        for name in ("bytes", "ram_bytes"):
-            if name not in self.asked:
-                continue
-            used = budget.measure(card, name)
-            limit, floor = self.limits.limits().get(name), (self.limits.floor or {}).get(name, 0)
-            if (limit is not None and used > limit) or used < floor:
-                return False
-        return True
+        """What the arrays left open: the bytes of the file, to the last one."""
+        if "bytes" not in self.asked:
+            return True
+        used = counts.file_bytes(card, Forms(card.model).whole())
+        return (self.limits.floor or {}).get("bytes", 0) <= used <= self.limits.limits().get("bytes", used)
 
 
 def _form(stage: Stage) -> dict[str, Any]:
