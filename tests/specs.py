@@ -115,11 +115,11 @@ PLAIN = st.fixed_dictionaries(
 )
 
 
-def _possible(plain):
+def possible(plain):
     try:
         return ModelSpec.parse(plain)
     except ValidationError:
         return None
 
 
-SPECS = PLAIN.map(_possible).filter(lambda found: found is not None)
+SPECS = PLAIN.map(possible).filter(lambda found: found is not None)

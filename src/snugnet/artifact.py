@@ -112,11 +112,16 @@ def layout(card: Card) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
 
 def predict_bytes(card: Card) -> int:
     """The exact size of the file, before there are any weights, and without memory for them."""
+    return size_of(card, layout(card))
+
+
+def size_of(card: Card, tensors: dict[str, tuple[torch.dtype, tuple[int, ...]]]) -> int:
+    """The same where type and shape of its tensors are known already."""
     header: dict[str, Any] = {"__metadata__": {KEY: card.text()}}
     end = 0
     names = {kind: name for name, kind in DTYPES.items()}
     order = list(names)  # of a safetensors file: by type, then by name
-    for name, (kind, shape) in sorted(layout(card).items(), key=lambda each: (order.index(each[1][0]), each[0])):
+    for name, (kind, shape) in sorted(tensors.items(), key=lambda each: (order.index(each[1][0]), each[0])):
         start, end = end, end + kind.itemsize * prod(shape)
         header[name] = {"dtype": names[kind], "shape": list(shape), "data_offsets": [start, end]}
     text = len(json.dumps(header, separators=(",", ":")))

@@ -118,6 +118,11 @@ def widest(experiment: Experiment, card: Card, limits: Budget) -> Experiment:
             return _fits(card.model_copy(update={"model": make(count)}), limits)
 
         model = with_channels(_largest(start, 2 * start, fits))
+    return with_model(experiment, model, limits)
+
+
+def with_model(experiment: Experiment, model: ModelSpec, limits: Budget) -> Experiment:
+    """The recipe with a net designed to the limits."""
     afresh = {"init_from": None, "transfer": False}  # a net of another width has no place for those weights
     train = experiment.train.model_copy(update=afresh)
     made_here = {"budget": limits, "published": None, "expect": None}

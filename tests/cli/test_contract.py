@@ -189,6 +189,19 @@ def test_design(tmp_path: Path):
     assert snug("plan small.toml --json").json["params"] == answer.json["params"]
 
 
+def test_design_searches_where_no_recipe_is_given():
+    answer = snug("design --budget params=20k,macs=2M -o small.toml --json")
+    found = answer.json
+    assert found.keys() >= {"recipe", "params", "headroom", "priced", "fitting", "seconds", "per_second", "ranked"}
+    assert found["headroom"].keys() == {"params", "macs"}
+    assert found["ranked"][0]["params"] == found["params"] <= 20_000
+    assert found["per_second"] == found["priced"] / found["seconds"]
+    assert snug("plan small.toml --json").json["params"] == found["params"]
+    told = snug("design --budget params=10k --like snugnet/digits --search")
+    assert "designs priced in " in told.err
+    assert "snug design --budget params=10k --like snugnet/digits --search" in told.out
+
+
 def test_recipes():
     answer = snug("recipes --json")
     fields = {"name", "source", "params", "published_accuracy", "measured_accuracy"}

@@ -15,6 +15,7 @@ from snugnet.cli.display import bar, show_warning
 if TYPE_CHECKING:
     from snugnet.artifact import Card
     from snugnet.budget import Budget, Cost
+    from snugnet.explore import Found
     from snugnet.recipe import Experiment
 
 Recipe = Annotated[str, typer.Argument(help="A built-in recipe (see `snug recipes`) or a TOML file.")]
@@ -118,41 +119,83 @@ def plan(
 
 def design(
     budget: Annotated[str, typer.Option("--budget", help="Limits: params=5M,bytes=1MB,macs=40M.")],
-    like: Annotated[str, typer.Option(help="The recipe whose net is widened or narrowed.")] = "snugnet/quickstart",
+    like: Annotated[
+        str | None, typer.Option(help="The recipe whose net is widened or narrowed, instead of the search.")
+    ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Search over widths, depths and blocks of --like's net too.")
+    ] = False,
     data: Data = None,
     overrides: Overrides = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the recipe to this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a recipe that fits a budget as tightly as it can: the widest net of the given kind.
+    """Make a recipe that fits a budget: the best of all nets like snugnet/quickstart's by a stated rule, or with --like
+    the widest of the given kind.
 
-    Example: snug design --budget params=137k -o small.toml
+    Example: snug design --budget params=137k,macs=40M -o small.toml
     """
     from snugnet import budget as counting
     from snugnet import design as designs
     from snugnet import files, toml_text
     from snugnet.recipe import load
 
-    held_to = limits(budget)
-    experiment = load(like, overrides or ()).with_data(data).experiment
+    held_to, base = limits(budget), like or "snugnet/quickstart"
+    experiment = load(base, overrides or ()).with_data(data).experiment
     card, _ = _priced(experiment, force=data is not None)
-    found = designs.widest(experiment, card, held_to)
+    searched = _explored(card, held_to) if search or not like else None
+    if searched:
+        found = designs.with_model(experiment, searched.ranked[0].model, held_to)
+    else:
+        found = designs.widest(experiment, card, held_to)
     _, cost = _priced(found, force=True)
-    counting.check(cost, held_to, "the widest design")  # a window has a floor as well
+    counting.check(cost, held_to, "the best design" if searched else "the widest design")  # a window has a floor too
     headroom = {name: 1 - getattr(cost, name) / limit for name, limit in held_to.limits().items()}
-    text = toml_text.document(_as_recipe(found, like, budget))
+    text = toml_text.document(_as_recipe(found, like, budget, searched))
     if experiment.train.init_from:
         show_warning("left train.init_from out; a net of another width cannot begin with those weights")
     if output:
         files.write_text(output, text + "\n")
     if as_json:
-        return print_json({"recipe": text, "params": cost.params, "headroom": headroom, "path": str(output or "")})
+        document = {"recipe": text, "params": cost.params, "headroom": headroom, "path": str(output or "")}
+        return print_json({**document, **(_of_search(searched) if searched else {})})
     if not output:
         out.print(text, markup=False, soft_wrap=True)
+    if searched:
+        _print_search(searched)
     used = ", ".join(f"{name} {100 * (1 - share):.2f} %" for name, share in headroom.items())
     errors.print(f"{cost.params:,} parameters; of the budget used: {used}")
     saved = f"snug train {output}" if output else "save it with -o small.toml, then snug train small.toml"
     return errors.print(f"Next: {saved}", soft_wrap=True, markup=False)
+
+
+def _explored(card: Card, held_to: Budget) -> Found:
+    from snugnet.explore import explore
+
+    return explore(card, held_to)
+
+
+def _of_search(searched: Found) -> dict[str, Any]:
+    from snugnet.explore import described
+
+    counted = {"priced": searched.priced, "fitting": searched.fit, "seconds": searched.seconds}
+    return {**counted, "per_second": searched.per_second, "ranked": [described(card) for card in searched.ranked]}
+
+
+def _print_search(searched: Found) -> None:
+    found = _of_search(searched)
+    errors.print(
+        f"{found['priced']:,} designs priced in {found['seconds']:.2f} s ({found['per_second']:,.0f} a second); "
+        f"{found['fitting']:,} fit. The best by the rule of docs/budget.md:",
+        soft_wrap=True,
+    )
+    table = Table()
+    for column in ("block", "blocks", "widths", "parameters", "MACs"):
+        table.add_column(column, justify="left" if column == "block" else "right", no_wrap=True)
+    for each in found["ranked"]:
+        blocks, widths = (" ".join(map(str, each[name])) for name in ("blocks", "widths"))
+        table.add_row(each["block"], blocks, widths, f"{each['params']:,}", f"{each['macs']:,}")
+    errors.print(table)
 
 
 def _priced(experiment: Experiment, *, force: bool = False) -> tuple[Card, Cost]:
@@ -204,12 +247,15 @@ def _memory(card: Card, experiment: Experiment, batch: int) -> int:
     return memory.predict(net, experiment.train, compute.precision).of_batch(-(-batch // experiment.train.accumulate))
 
 
-def _as_recipe(experiment: Experiment, like: str, budget: str) -> dict[str, Any]:
+def _as_recipe(experiment: Experiment, like: str | None, budget: str, searched: Found | None) -> dict[str, Any]:
     """What stands in the new file: only what differs from the defaults, and where it came from."""
     kept = experiment.plain(exclude_defaults=True, exclude={"name", "command", "hardware", "time", "purpose", "source"})
+    asked = f"snug design --budget {budget}" + (f" --like {like}" if like else "")
+    if searched is None:
+        return {"purpose": f"the widest net like {like} within {budget}", "source": asked, **kept}
     return {
-        "purpose": f"the widest net like {like} within {budget}",
-        "source": f"snug design --budget {budget} --like {like}",
+        "purpose": f"the best by rule of {searched.priced:,} nets like {like or 'snugnet/quickstart'} for {budget}",
+        "source": asked + (" --search" if like else ""),
         **kept,
     }
 

@@ -85,11 +85,13 @@ def ranked(vectors: Sequence[Vector], count: int | None = None) -> list[int]:
 def fronts(vectors: Sequence[Vector]) -> list[list[int]]:
     """The places of the vectors, front by front: no vector of a front is dominated by one of it or of a later one."""
     found: list[list[int]] = []
+    plane = all(len(vector) <= 2 for vector in vectors)  # there the last of a front is the one to beat
     descending = sorted(range(len(vectors)), key=lambda place: ([-value for value in vectors[place]], place))
     for place in descending:  # whoever dominates it stands before it, and in every front above its own
 
         def is_free(front: int, place: int = place) -> bool:
-            return not any(dominates(vectors[other], vectors[place]) for other in reversed(found[front]))
+            others = found[front][-1:] if plane else found[front]
+            return not any(dominates(vectors[other], vectors[place]) for other in others)
 
         own = bisect_left(range(len(found)), True, key=is_free)
         if own == len(found):
