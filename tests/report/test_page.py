@@ -9,7 +9,7 @@ from PIL import Image
 from fakes import CIFAR, record, unfinished
 from small_runs import tiny
 from snugnet import pipeline, runs
-from snugnet.errors import UsageError
+from snugnet.errors import ArtifactError
 from snugnet.pipeline import Controls
 from snugnet.report import diagram
 from snugnet.report.mistakes import Mistake, Mistakes, confident_mistakes, png
@@ -144,7 +144,7 @@ def test_a_run_without_scores(tmp_path):
 
 def test_an_unfinished_run_has_no_page(tmp_path):
     words = r"^runs/half: the run is not finished: finish it with `snug resume runs/half`$"
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(ArtifactError, match=words):
         write_report(unfinished(), path=tmp_path / "r.html")
     assert not list(tmp_path.iterdir())
 
