@@ -84,7 +84,8 @@ def train(
             if seeds is None:
                 summaries = [_train_one(loaded, path, controls, trackers, force=data is not None)]
             else:
-                summaries = _train_seeds(loaded, path, seeds, controls, trackers, force=data is not None)
+                force = data is not None
+                summaries = _train_seeds(loaded, path, seeds, controls, trackers, force=force, show=not as_json)
             if processes.leads:
                 _finish(summaries, path, record=record, as_json=as_json, group=seeds is not None)
 
@@ -134,7 +135,8 @@ def resume(
             if group is None:
                 summaries = [_resume_one(run, experiment, controls, trackers)]
             else:
-                summaries = _train_seeds(group.recipe, run, group.seeds, controls, trackers, force=True)
+                seeds = group.recipe, run, group.seeds
+                summaries = _train_seeds(*seeds, controls, trackers, force=True, show=not as_json)
             if processes.leads:
                 _finish(summaries, run, record=record, as_json=as_json, group=group is not None)
 
@@ -337,9 +339,16 @@ def train_prepared(
 
 
 def _train_seeds(
-    loaded: LoadedRecipe, root: Path, count: int, controls: Controls, trackers: Sequence[str], *, force: bool
+    loaded: LoadedRecipe,
+    root: Path,
+    count: int,
+    controls: Controls,
+    trackers: Sequence[str],
+    *,
+    force: bool,
+    show: bool,
 ) -> list[dict[str, Any]]:
-    """Seeds from the recipe's on, each a run of its own in root; those that exist are gone on with."""
+    """Seeds from the recipe's on, each a run of its own in root, told as it ends; those that exist are gone on with."""
     import dataclasses
     import time
 
@@ -365,6 +374,8 @@ def _train_seeds(
             summaries.append(_resume_one(path, seeded.experiment, controls, trackers))
         else:
             summaries.append(_train_one(seeded, path, controls, trackers, force=force))
+        if show and controls.processes.leads:
+            _print_result(summaries[-1], path, hint=False)
     return summaries
 
 
@@ -388,8 +399,6 @@ def _finish(summaries: list[dict[str, Any]], path: Path, *, record: bool, as_jso
     paths = [str(path / f"seed-{summary['seed']}") for summary in summaries]
     if as_json:
         return print_json({"runs": paths, "mean": mean, "std": std})
-    for summary, each in zip(summaries, paths, strict=True):
-        _print_result(summary, Path(each), hint=False)
     if mean is None:
         return None
     views = f"; with {summaries[0]['tta']} {_percent(tta_mean, tta_std)}" if tta_mean is not None else ""
