@@ -24,8 +24,8 @@ def card(size: int, channels: int, classes: list[str], **changes: Any) -> str:
 
 def write(path: Path, size: int = 32, channels: int = 3, *, text: str | None = None, kind: int = TensorProto.UINT8,
           classes: list[str] = CLASSES, scale: float = 1.0, maps: bool = False) -> Path:  # fmt: skip
-    """A small net: normalisation, a convolution, the mean of its maps, a linear layer. `text`: of its card; `maps`: what
-    each place adds to a class as well."""
+    """A small net: normalisation, a convolution, the mean of its maps, a linear layer. `text`: of its card; `maps`:
+    also what each place adds to a class."""
     draw = np.random.default_rng(0)
     weights = {
         "scale": np.float32(scale / 64),
