@@ -1,5 +1,6 @@
 """Removes from an image's site-packages what snugnet-runtime never loads: tests, tools, a second copy of ONNX Runtime
-for C programs, AVIF and fonts. Only for images that hold nothing else: `python trim.py SITE_PACKAGES`."""
+for C programs, what ONNX Runtime needs to write files, parts of numpy, AVIF and fonts. Only for images that hold nothing
+else: `python trim.py SITE_PACKAGES`."""
 
 from __future__ import annotations
 
@@ -17,6 +18,20 @@ UNUSED = (
     "onnxruntime/datasets",
     "onnxruntime/backend",
     "onnxruntime/capi/libonnxruntime.so.*",
+    "google",
+    "protobuf-*",
+    "flatbuffers*",
+    "numpy/random",
+    "numpy/f2py",
+    "numpy/distutils",
+    "numpy/ma",
+    "numpy/fft",
+    "numpy/polynomial",
+    "numpy/testing",
+    "numpy/_core/_simd.*",
+    "numpy/_core/_*_tests.*",
+    "numpy/_core/include",
+    "numpy/_core/lib",
     "PIL/_avif.*",
     "PIL/_imagingft.*",
     "pillow.libs/libavif-*",

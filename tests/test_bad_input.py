@@ -99,7 +99,8 @@ def test_a_value_that_cannot_be_meant(tmp_path: Path, override: str, words: str)
         ("train snugnet/digits --device cpu:x", 2, "--device cpu:x: unknown device; give auto, cpu"),
         ("train snugnet/nothing", 2, "snugnet/nothing: neither a built-in recipe nor a file"),
         ("show snugnet/digit", 2, "did you mean 'snugnet/digits'?"),
-        ("evaluate nowhere", 4, "nowhere: no such file; a finished run has its net in model.safetensors"),
+        ("evaluate nowhere", 4, "nowhere: no run here (there is no config.json); `snug train RECIPE --run nowhere`"),
+        ("evaluate nowhere.safetensors", 4, "nowhere.safetensors: no such file; a finished run has its net in model"),
         (
             "resume nowhere",
             4,

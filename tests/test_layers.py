@@ -10,7 +10,7 @@ import snugnet
 # A module may import those of its own line and of the lines above it. "data" is the module or all modules under it.
 ORDER = [
     "errors",
-    "units config files launch problems builtin toml_lines toml_text",
+    "changes units config files launch problems builtin toml_lines toml_text",
     "foreign",
     "device parallel stopping",
     "models data",

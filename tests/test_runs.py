@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from small_runs import leftovers, tiny
-from snugnet import files, runs
+from snugnet import files, recipe, runs
 from snugnet.errors import ArtifactError, DataError, RunExists, RunLocked, StorageError
 from snugnet.runs import Run
 
@@ -302,6 +302,23 @@ def test_no_run_here(tmp_path: Path):
     words = r"none: no run here \(there is no config.json\); `snug train RECIPE --run .*none` makes one$"
     with pytest.raises(ArtifactError, match=words):
         runs.read(tmp_path / "none")
+
+
+def test_the_nearest_run_is_named(run: Run):
+    near = run.path.with_name(f"{run.path.name}s")
+    words = rf"s: no run here \(there is no config.json\), did you mean '{run.path.name}'\?$"
+    with pytest.raises(ArtifactError, match=words):
+        runs.read(near)
+
+
+def test_what_was_changed_in_the_recipe_of_a_run(tmp_path: Path):
+    made = recipe.load("snugnet/digits", ["train.epochs=3", "train.optimizer.lr=0.5", "seed=4"])
+    Run.create(tmp_path / "run", made, made.experiment, {})
+    config = runs.read(tmp_path / "run").config
+    assert runs.changed(tmp_path / "run", config) == ["epochs 3", "optimizer.lr 0.5"]
+    assert runs.changed(tmp_path / "run", {"model": {}}) == []
+    (tmp_path / "run" / "recipe.toml").unlink()
+    assert runs.changed(tmp_path / "run", config) == []
 
 
 def test_missing_predictions(run: Run):

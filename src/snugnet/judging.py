@@ -62,6 +62,7 @@ def evaluate(
     Raises ArtifactError, DataError, UsageError.
     """
     shipped, config, record = read(path)
+    changed = runs.changed(path, record.config) if record else []
     if data is not None:
         config, record = config.model_copy(update={"name": data, "image_size": None, "memory": "auto"}), None
     found = splits.open_splits(config)
@@ -82,7 +83,7 @@ def evaluate(
         document["temperature_note"] = f"{calibration.NOT_FITTED}{splits.TRAINS_ON_VAL}"
     plain = accuracy(seen.plain, images.labels)
     about: dict[str, Any] = {"split": split, "data": config.name, "images_in_split": len(whole), "tta": None}
-    about["precision"] = asked.precision
+    about |= {"precision": asked.precision, "changed": changed}
     if tta:
         about["tta"] = tta.plain() | {"passes": tta.passes, "accuracy_without": plain}
     about |= train_gap(net, first(found.train, asked.count), plain) if asked.gap else NO_GAP
@@ -129,7 +130,7 @@ def score_module(
 
 def read(path: Path) -> tuple[Shipped, DataConfig, RunRecord | None]:
     """The net of a run or a file, the data that it goes with, and the run. Raises ArtifactError, MissingExtra."""
-    if path.is_dir():
+    if path.is_dir() or not (path.suffix or path.exists()):  # what bears no suffix was meant as a run
         record = runs.read_finished(path)
         return artifact.read(path / "model.safetensors"), record.experiment.data, record
     return reading.read(path), DataConfig(), None

@@ -442,7 +442,7 @@ def summarize(
         "seed": experiment.seed,
         "parent": experiment.parent.plain() if experiment.parent else None,
         "teachers": [teacher.plain() for teacher in experiment.teachers or ()],
-        "epochs": experiment.train.epochs,
+        "epochs": metrics[-1]["epoch"] if metrics else 0,  # that ran: [train.stop] may end it early
         "params": shipped.params,
         "macs": cost.macs,
         "bytes": shipped.size_bytes,

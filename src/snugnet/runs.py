@@ -28,8 +28,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from snugnet import checkpoint, files
-from snugnet.errors import ArtifactError, DataError, RunExists, RunLocked
+from snugnet import changes, checkpoint, files
+from snugnet import recipe as recipes
+from snugnet.errors import ArtifactError, DataError, RunExists, RunLocked, SnugError
+from snugnet.problems import nearest
 from snugnet.recipe import Experiment, Recipe
 
 State = dict[str, Any]
@@ -307,9 +309,10 @@ def read(path: Path) -> RunRecord:
         inside = next((str(member) for member in members(path)), f"{path}/seed-...")
         raise ArtifactError(f"{path}: holds the runs of several seeds; give one of them, as {inside}")
     if not (path / "config.json").is_file():
-        raise ArtifactError(
-            f"{path}: no run here (there is no config.json); `snug train RECIPE --run {path}` makes one"
-        )
+        held = path.parent.iterdir() if path.parent.is_dir() else ()
+        known = [each.name for each in held if (each / "config.json").is_file() or (each / "seeds.json").is_file()]
+        remedy = nearest(path.name, known) or f"; `snug train RECIPE --run {path}` makes one"
+        raise ArtifactError(f"{path}: no run here (there is no config.json){remedy}")
     return RunRecord(
         path=path,
         summary=_read_json(path / "summary.json"),
@@ -326,6 +329,16 @@ def read_finished(path: Path) -> RunRecord:
     if not record.summary:
         raise ArtifactError(f"{path}: is not finished; finish it with `snug resume {path}`")
     return record
+
+
+def changed(path: Path, config: dict[str, Any]) -> list[str]:
+    """What `--set`, `--data` and the like changed in the recipe that a run was given, in words; nothing where that
+    recipe is not there, or not one of this version."""
+    with contextlib.suppress(SnugError, ValidationError, OSError, UnicodeDecodeError):
+        text = (path / "recipe.toml").read_text(encoding="utf-8")
+        given, here = recipes.parse(text, str(path)).experiment.plain(), Experiment.parse(config).plain()
+        return [changes.told(each, here) for each in changes.differences(given, here)]
+    return []
 
 
 def shipped_file(path: Path) -> Path:

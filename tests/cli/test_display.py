@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,38 @@ def test_what_is_left_is_estimated_from_what_was_watched(monkeypatch: pytest.Mon
     assert shown._left(6.0) == "2 min 00 s"
 
 
+def test_a_long_epoch_gives_a_sign_of_life_off_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    now = 0.0
+    monkeypatch.setattr(display.time, "monotonic", lambda: now)
+    shown = Display(2, "slow")
+    for second, number in ((0.0, 1), (60.0, 2), (64.0, 3), (124.0, 4), (128.0, 5)):
+        now = second
+        shown(step(number))
+    assert capsys.readouterr().err.splitlines() == [
+        "epoch 1/2  step 3/10  loss 2.5000  9 min 04 s left",
+        "epoch 1/2  step 5/10  loss 2.5000  8 min 00 s left",
+    ]
+
+
+GONE = """
+import sys
+from snugnet.cli.console import out, print_json
+for _ in range(2):
+    out.print("x" * 100_000)
+    print_json("y" * 100_000)
+sys.exit(5)
+"""
+
+
+def test_a_reader_of_stdout_that_has_gone_changes_nothing_but_what_it_reads():
+    with subprocess.Popen([sys.executable, "-c", GONE], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 5
+
+
 def windows(planned_s: float, files: int = 1) -> None:
     with display.show_windows(files, planned_s) as show:
         show(Window(Path("runs/[a]"), "torch", 1, 5, 0.3124))
@@ -126,4 +160,4 @@ def test_a_window_is_redrawn_on_a_terminal(terminal: io.StringIO):
 
 def test_a_user_s_text_is_no_markup():
     answer = snug("evaluate [red]nowhere:x:[/]")
-    assert "[red]nowhere:x:[/]: no such file" in answer.err
+    assert "[red]nowhere:x:[/]: no run here" in answer.err

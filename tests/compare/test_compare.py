@@ -44,9 +44,30 @@ def test_a_seed_that_ran_twice_counts_once():
 def test_a_compressed_run_is_a_group_of_its_own():
     parent, small = record("runs/p", "a"), record("runs/s", "a", bytes=5_000_000)
     assert [g.name for g in compare([parent, small]).groups] == [
-        "a (6100000, 10 epochs, 19,936,472 B)",
-        "a (6100000, 10 epochs, 5,000,000 B)",
+        "a (19,936,472 B)",
+        "a (5,000,000 B)",
     ]
+
+
+def changed(path, sha, **train):
+    """A run of the recipe a, whose configuration has these values in [train]."""
+    run = record(path, "a", sha=sha)
+    run.config["train"] |= train
+    return run
+
+
+def test_groups_of_one_recipe_are_called_by_what_differs():
+    runs = [changed("runs/one", "1"), changed("runs/two", "2", lr=0.2, ema={"decay": 0.9}), record("runs/b", "b")]
+    names = [g.name for g in compare(runs).groups]
+    assert names == ["a (lr 0.1, no ema)", "a (lr 0.2, ema)", "b"]
+    many = dict.fromkeys(("epochs", "lr", "batch_size", "label_smoothing"), 1)
+    runs[1] = changed("runs/two", "2", **many)
+    assert [g.name for g in compare(runs).groups] == ["a (runs/one)", "a (runs/two)", "b"]
+
+
+def test_seeds_that_stopped_after_other_epochs_are_one_group():
+    runs = [record(f"runs/{seed}", "a", 0.9, seed, epochs=5 + seed, sha="1") for seed in range(2)]
+    assert [g.n for g in compare(runs).groups] == [2]
 
 
 def test_pareto_front_by_hand():
@@ -208,7 +229,7 @@ def test_plain_and_back():
         ([], UsageError, "a comparison needs at least one run: name run directories, as in `snug compare runs/*`"),
         (
             [record("runs/a"), unfinished()],
-            UsageError,
+            ArtifactError,
             "runs/half: the run is not finished: finish it with `snug resume runs/half`",
         ),
         (

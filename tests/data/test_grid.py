@@ -28,6 +28,14 @@ def test_labels_are_drawn_and_cut_to_their_tile(tmp_path: Path):
     assert text.crop((GAP + TILE, 0, 2 * GAP + TILE, TEXT)).getextrema() == (255, 255)
 
 
+def test_words_lie_below_the_tiles(tmp_path: Path):
+    write_grid(tmp_path / "a.png", PIXELS, ["1", "2", "3"], 3, ["one line", "another"])
+    sheet = Image.open(tmp_path / "a.png").convert("L")
+    below = TILE + TEXT + GAP
+    assert sheet.size == (3 * (TILE + GAP) + GAP, below + GAP + 2 * TEXT)
+    assert sheet.crop((0, below, sheet.width, sheet.height)).getextrema()[0] < 100
+
+
 def test_grey_images(tmp_path: Path):
     write_grid(tmp_path / "a.png", PIXELS[1:2, :1, :8, :8], ["1"], columns=1)
     assert Image.open(tmp_path / "a.png").getpixel((GAP, GAP)) == (100, 100, 100)

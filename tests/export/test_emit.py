@@ -159,3 +159,22 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(extra.importlib, "import_module", missing)
     with pytest.raises(MissingExtra, match=r"^ONNX: needs onnx, not installed here: pip install 'snugnet\[export\]'$"):
         onnx_bytes(net)
+
+
+@pytest.mark.parametrize("quantization", FORMATS, ids=str)
+def test_class_maps_and_the_bias_are_the_logits(tmp_path: Path, quantization: dict[str, object]):
+    """Of integers but for the rounding of the mean; their mean then is that of the net's own last map."""
+    import onnxruntime
+
+    net = shipped(PLAIN, tmp_path, **quantization)
+    session = onnxruntime.InferenceSession(onnx_bytes(net, maps=True), providers=["CPUExecutionProvider"])
+    logits, maps = session.run(["logits", "class_maps"], {"images": pixels(PLAIN, 8).numpy()})
+    differences = logits - maps.mean((2, 3))
+    assert maps.shape[2:] == (PLAIN.map_sizes()[-2],) * 2
+    assert differences.std(0).max() < (1e-3 if quantization.get("activations") == "float" else 0.1) * logits.std()
+
+
+def test_nets_without_a_mean_before_the_classes_have_no_class_maps(tmp_path: Path):
+    flat = PLAIN.model_copy(update={"head": PLAIN.head.model_copy(update={"pool": "flatten"})})
+    file = onnx.load_from_string(onnx_bytes(shipped(flat, tmp_path), maps=True))
+    assert [each.name for each in file.graph.output] == ["probabilities", "logits"]

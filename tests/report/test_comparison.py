@@ -10,6 +10,7 @@ from test_plots import texts
 from fakes import record
 from snugnet.compare import choosing_among, compare
 from snugnet.compare.choosing import parse_requirements
+from snugnet.compare.tables import shown_speed
 from snugnet.report import comparison, comparison_plots
 from snugnet.report.comparison import write_comparison
 from snugnet.report.comparison_plots import save_figures, staircase
@@ -85,6 +86,23 @@ def test_a_disturbed_timing_is_marked(tmp_path):
     (plot,) = (plot for plot in comparison_plots.comparison_plots(compare(runs)) if plot.name == "pareto_p50_ms")
     shown = texts(plot.svg())
     assert {"1 †  small", "2  snugnet/large (ours)", "latency of one image, ms († beside other work)"} <= set(shown)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_targets_that_nobody_reached_take_no_column(tmp_path):
+    found = compare(some(seeds=1))
+    text = write_comparison(found, tmp_path / "c.html").read_text()
+    assert ">to 80 %</th>" in text
+    assert "94 %</th>" not in text
+    assert "94" not in "".join(shown_speed(found).columns)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_other_data_is_told_above_the_table(tmp_path):
+    runs = [record("runs/a", "a", images=100), record("runs/b", "b", images=100, data=1)]
+    text = write_comparison(compare(runs), tmp_path / "c.html").read_text()
+    assert text.index("ot compared") < text.index("<table")
+    assert "Is it more than luck?" not in text
 
 
 @pytest.mark.usefixtures("undrawn")

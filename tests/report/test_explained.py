@@ -66,7 +66,7 @@ def test_the_most_confident_mistakes_are_explained(trained, tmp_path):
     for path in (*(each["path"] for each in found["images"]), *found["filters"]):
         with Image.open(path) as image:
             image.load()
-    assert image.size == (4 * 100 + 4, 120)  # the four filters of the stem
+    assert image.size == (4 * 100 + 4, 120 + 2 * 16)  # the four filters of the stem, and what they are
 
 
 def test_a_net_agrees_with_itself_and_less_with_another(trained, tmp_path):

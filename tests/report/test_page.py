@@ -9,7 +9,7 @@ from PIL import Image
 from fakes import CIFAR, record, unfinished
 from small_runs import tiny
 from snugnet import pipeline, runs
-from snugnet.errors import UsageError
+from snugnet.errors import ArtifactError
 from snugnet.pipeline import Controls
 from snugnet.report import diagram
 from snugnet.report.mistakes import Mistake, Mistakes, confident_mistakes, png
@@ -144,7 +144,7 @@ def test_a_run_without_scores(tmp_path):
 
 def test_an_unfinished_run_has_no_page(tmp_path):
     words = r"^runs/half: the run is not finished: finish it with `snug resume runs/half`$"
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(ArtifactError, match=words):
         write_report(unfinished(), path=tmp_path / "r.html")
     assert not list(tmp_path.iterdir())
 
@@ -182,6 +182,32 @@ def test_an_older_run_shows_the_measures_that_it_kept():
     drawn = {plot.name: plot for plot in run_plots(record(budget={"params": 2_000_000, "size_mb": 0.5}))}
     assert drawn["budget"].alt.startswith("Used of the budget: params ")
     assert "size_mb" not in drawn["budget"].alt
+
+
+def test_a_timing_and_corrupted_images_that_lie_in_the_run_are_shown(tmp_path):
+    run = record(images=50, budget={"size_mb": 20.0}, size_mb=19.0)
+    facts = {"batch": 1, "threads": 1, "device": "cpu", "hardware": "EPYC", "backend": "torch", "version": "2.9.0"}
+    run.bench.update(facts, p50_ms=0.5, p90_ms=0.61, p99_ms=0.7, disturbed=True)
+    picture = png(torch.zeros(3, 8, 8, dtype=torch.uint8))
+    text = write_report(run, path=tmp_path / "r.html", corruption_png=picture).read_text()
+    assert "<dd>0.500 ms †</dd>" in text
+    assert "Latency: batch 1, 1 thread on EPYC, torch 2.9.0; p90 0.610 ms, p99 0.700 ms." in text
+    assert "† Other work ran beside it; repeat" in text
+    assert "<h2>Corrupted images</h2>" in text
+    assert "size_mb is tu24's formula" in text
+
+
+def test_one_epoch_has_no_curve():
+    drawn = {plot.name for plot in run_plots(record(images=50, epochs=1))}
+    assert not drawn & {"loss", "accuracy", "lr"}
+    assert "loss" in {plot.name for plot in run_plots(record(images=50, epochs=2))}
+
+
+def test_what_was_changed_stands_under_the_title(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "changed", lambda path, config: ["epochs 2", "no ema"])
+    text = write_report(record(images=50), path=tmp_path / "r.html").read_text()
+    assert '<p class="soft">Changed in its recipe: epochs 2, no ema.</p>' in text
+    assert "test accuracy on cifar10" in text
 
 
 def test_the_environment_says_what_is_known_once(tmp_path):

@@ -23,8 +23,9 @@ def card(size: int, channels: int, classes: list[str], **changes: Any) -> str:
 
 
 def write(path: Path, size: int = 32, channels: int = 3, *, text: str | None = None, kind: int = TensorProto.UINT8,
-          classes: list[str] = CLASSES, scale: float = 1.0) -> Path:  # fmt: skip
-    """A small net: normalisation, a convolution, the mean of its maps, a linear layer. `text`: of its card."""
+          classes: list[str] = CLASSES, scale: float = 1.0, maps: bool = False) -> Path:  # fmt: skip
+    """A small net: normalisation, a convolution, the mean of its maps, a linear layer. `text`: of its card; `maps`:
+    also what each place adds to a class."""
     draw = np.random.default_rng(0)
     weights = {
         "scale": np.float32(scale / 64),
@@ -43,10 +44,15 @@ def write(path: Path, size: int = 32, channels: int = 3, *, text: str | None = N
         helper.make_node("Gemm", ["flat", "last"], ["logits"], transB=1),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
+    shapes = {name: ["N", len(classes)] for name in OUTPUTS}
+    if maps:
+        weights["filters"] = weights["last"][:, :, None, None]
+        nodes.append(helper.make_node("Conv", ["cut", "filters"], ["class_maps"]))
+        shapes["class_maps"] = ["N", len(classes), size // 2, size // 2]
     graph = helper.make_graph(
         nodes, "net",
         [helper.make_tensor_value_info("images", kind, ["N", channels, size, size])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", len(classes)]) for name in OUTPUTS],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)

@@ -38,6 +38,7 @@ def test_plateau_and_stop_go_on_bitwise(tmp_path: Path):
     pipeline.start(recipe, tmp_path / "whole", Controls())
     lines = runs.read(tmp_path / "whole").metrics
     assert [line["lr"] for line in lines] == pytest.approx([1e-9, 1e-9, 1e-10])
+    assert runs.read(tmp_path / "whole").summary["epochs"] == 3  # of 4 that were planned
     with pytest.raises(Interrupted):
         pipeline.start(recipe, tmp_path / "run", Controls(stopper=Stopper(after_s=0)))
     pipeline.resume(tmp_path / "run", Controls())

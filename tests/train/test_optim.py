@@ -34,6 +34,22 @@ def learn(model, optimizer, steps, seed=0):
         optimizer.step(gradients)
 
 
+KEYS = {"momentum", "nesterov", "betas", "eps", "rho", "alpha"}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "adadelta", "rmsprop"])
+def test_what_a_rule_does_not_read_is_what_torch_does_not_know(name):
+    config = OptimizerConfig(name=name)
+    known = optim._torch(name, optim.groups(net(), config), config).defaults
+    reads = KEYS & known.keys() - ({"nesterov"} if name == "rmsprop" else set())
+    assert config.unread == KEYS - reads | {"rest", "rest_lr"}
+
+
+def test_muon_reads_what_its_rule_for_the_rest_reads():
+    assert OptimizerConfig(name="muon").unread == {"betas", "eps", "rho", "alpha"}
+    assert OptimizerConfig(name="muon", rest="adamw").unread == {"rho", "alpha"}
+
+
 CONFIGS = [
     OptimizerConfig(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-2),
     OptimizerConfig(name="sgd", lr=0.1, momentum=0.0),

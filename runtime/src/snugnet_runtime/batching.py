@@ -6,12 +6,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
 from snugnet_runtime.model import Pixels, Shares
 
 Waiting = tuple[Pixels, "asyncio.Future[Shares]"]
+
+T = TypeVar("T")
 
 
 class Batcher:
@@ -46,6 +49,10 @@ class Batcher:
         self._waiting.extend(zip(images, answers, strict=True))
         self._more.set()
         return await asyncio.gather(*answers)  # of a client that has gone, all are cancelled
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Other work for the net, in its thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _work(self) -> None:
         while True:

@@ -17,7 +17,7 @@ from snugnet_runtime.limits import Rates, Settings, check_token
 from snugnet_runtime.metrics import Metrics
 
 OPEN = ("/", "/health")  # without a token: a page that holds nothing, and a sign of life
-COUNTED = "/classify"  # by the rate of a client
+COUNTED = ("/classify", "/explain")  # by the rate of a client
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -63,7 +63,7 @@ class Guard:
     def _admit(self, scope: Scope) -> None:
         """Raises Refused."""
         path = scope["path"]
-        if path == COUNTED:
+        if path in COUNTED:
             self._rates.count(_client(scope))
         if path not in OPEN:
             header = Headers(scope=scope).get("authorization")

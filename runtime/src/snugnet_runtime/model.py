@@ -15,22 +15,25 @@ from numpy.typing import NDArray
 from snugnet_runtime.errors import ModelError
 
 KEY = "snugnet"  # of the card among the file's metadata
-INPUT, LOGITS = "images", "logits"
+INPUT, LOGITS, MAPS = "images", "logits", "class_maps"
 SIZE, CHANNELS = 32, 3  # what a card does not name has these
 QUIET = 4  # of ONNX Runtime's log: what is fatal alone; the rest comes as exceptions
 CHANNEL_COUNTS = (1, 3)  # that pictures have
 
 Pixels = NDArray[np.uint8]
 Shares = NDArray[np.float64]
+Maps = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a net is asked with and answers: square images of `size`, and the names of its classes."""
+    """What a net is asked with and answers: square images of `size`, and the names of its classes. `mean`: the colour
+    of its training images, a pixel (0 to 255) a channel."""
 
     size: int
     channels: int
     classes: tuple[str, ...]
+    mean: tuple[int, ...]
 
     def check_top(self, top: int) -> int:
         """Raises ValueError, a sentence without its subject."""
@@ -56,6 +59,16 @@ class Model:
         grown = np.exp(logits - logits.max(axis=1, keepdims=True))
         shares: Shares = grown / grown.sum(axis=1, keepdims=True)
         return shares
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether it says what each place adds to a class."""
+        return any(each.name == MAPS for each in self.session.get_outputs())
+
+    def class_maps(self, image: Pixels) -> Maps:
+        """(classes, side, side) of one image (C, H, W): the mean of a map, and the bias, are the logit of its class."""
+        maps: Maps = self.session.run([MAPS], {INPUT: image[None]})[0][0].astype(np.float64)
+        return maps
 
     def top(self, shares: Iterable[float], count: int) -> list[tuple[str, float]]:
         """The most probable classes of one image, falling; of equal ones the first, as in `snug predict`."""
@@ -88,6 +101,7 @@ def parse_card(path: Path, text: str) -> Card:
         body = json.loads(text)
         spec, classes = body["model"], body["classes"]
         size, channels = spec.get("image_size", SIZE), spec.get("in_channels", CHANNELS)
+        mean = tuple(round(255 * float(each)) for each in body["normalization"]["mean"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: its card is damaged; export it again") from error
     named = isinstance(classes, list) and classes and all(isinstance(name, str) for name in classes)
@@ -95,7 +109,7 @@ def parse_card(path: Path, text: str) -> Card:
         raise ModelError(f"{path}: its card must name classes and the side of an image; export it again")
     if channels not in CHANNEL_COUNTS:
         raise ModelError(f"{path}: pictures have 1 or 3 channels, but the net takes {channels}")
-    return Card(size, channels, tuple(classes))
+    return Card(size, channels, tuple(classes), mean)
 
 
 def _session(path: Path, data: bytes, threads: int) -> Any:

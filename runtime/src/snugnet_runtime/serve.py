@@ -17,19 +17,19 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.requests import ClientDisconnect
 
-from snugnet_runtime import __version__, multipart
+from snugnet_runtime import __version__, looking, multipart
 from snugnet_runtime.batching import Batcher
 from snugnet_runtime.errors import Refused, UsageError
 from snugnet_runtime.guard import Guard, not_found
 from snugnet_runtime.images import pixels
 from snugnet_runtime.limits import BODIES, MB, Load, Rates, Settings
 from snugnet_runtime.metrics import Metrics
-from snugnet_runtime.model import Model, Pixels
+from snugnet_runtime.model import Maps, Model, Pixels, Shares
 from snugnet_runtime.page import page
 
 MULTIPART = "multipart/form-data"
 RAW = ("image/", "application/octet-stream")
-PATHS = ("/", "/classify", "/health", "/metrics")
+PATHS = ("/", "/classify", "/explain", "/health", "/metrics")
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 TOP = 5
 CONNECTIONS, BACKLOG, KEEP_ALIVE_S, GRACE_S = 1000, 1024, 30, 30
@@ -79,6 +79,47 @@ class Service:
         self.metrics.images += images
         answers = [self._answer(name, self.model.top(own, top)) for (name, _), own in zip(named, shares, strict=True)]
         return JSONResponse(answers)
+
+    async def explain(self, request: Request) -> JSONResponse:
+        """Where the net looks in one image: what speaks for a class, the most probable one where none is named."""
+        if _kind(request) == MULTIPART:
+            raise Refused(415, "explain: takes one image, as the body with a Content-Type such as image/png")
+        body, images = bytearray(), 0
+        try:
+            self.load.take(images=1)
+            images = 1
+            await self._read(request, body)
+            (image,) = await self._decoded([("image", bytes(body))])
+            (shares,) = await self.batcher.ask([image])
+            label = self._label(request, shares)
+            if self.model.has_maps:
+                maps = await self.batcher.run(partial(self.model.class_maps, image))
+                method, found = (
+                    "class map",
+                    maps[label] - maps.mean(0),
+                )  # what all classes have in common decides nothing
+            else:
+                more = len(looking.places(self.model.card.size))
+                self.load.take(images=more)
+                images += more
+                method, found = "occlusion", await self._occlusion(image, label, float(shares[label]))
+        finally:
+            self.load.give(images=images, size_bytes=len(body))
+        about = {"class": self.model.card.classes[label], "probability": float(shares[label]), "method": method}
+        return JSONResponse(about | {"map": [[float(f"{each:.4g}") for each in row] for row in found.tolist()]})
+
+    async def _occlusion(self, image: Pixels, label: int, before: float) -> Maps:
+        card = self.model.card
+        after = await self.batcher.ask(looking.hidden(image, card.mean))
+        return looking.lost(before, [float(each[label]) for each in after], card.size)
+
+    def _label(self, request: Request, shares: Shares) -> int:
+        name, known = request.query_params.get("class"), self.model.card.classes
+        if name is None:
+            return int(shares.argmax())
+        if name not in known:
+            raise Refused(400, f"class: must be one of the net's {len(known)} classes; got {name[:80]!r}")
+        return known.index(name)
 
     def _top(self, request: Request) -> int:
         given = request.query_params.get("top")
@@ -143,6 +184,7 @@ def create_app(model: Model, settings: Settings) -> FastAPI:
     app.add_api_route("/health", service.health, methods=["GET", "HEAD"], response_model=None)
     app.add_api_route("/metrics", service.counts, methods=["GET"], response_model=None)
     app.add_api_route("/classify", service.classify, methods=["POST"], response_model=None)
+    app.add_api_route("/explain", service.explain, methods=["POST"], response_model=None)
     for status in (404, 405):
         app.add_exception_handler(status, not_found)
     app.add_middleware(Guard, settings=settings, rates=Rates(settings.rate), metrics=service.metrics)

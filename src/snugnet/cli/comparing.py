@@ -133,18 +133,19 @@ def _accuracy(group: Group) -> str:
 
 def _speed(comparison: Comparison) -> Table:
     """Epochs and seconds to each target on val, and accuracy at equal training FLOPs."""
-    equal = comparison.equal_flops
-    table = Table(title="epochs · seconds to reach on val, mean of all seeds")
+    from snugnet.compare.tables import reached_targets
+
+    equal, places = comparison.equal_flops, reached_targets(comparison)
+    table = Table(title="epochs · seconds to reach on val, mean of all seeds" if places else None)
     table.add_column("runs", overflow="fold")
-    for target in comparison.targets:
-        table.add_column(f"{100 * target:g} %", justify="right", no_wrap=True)
+    for place in places:
+        table.add_column(f"{100 * comparison.targets[place]:g} %", justify="right", no_wrap=True)
     if equal:
         table.add_column(f"val at {units.show_flops(equal.flops)}", justify="right")
     for group in comparison.groups:
         if group.reached:
-            cells = [
-                f"{_or_dash(each.epochs, '{:.1f}')} · {_or_dash(each.seconds, '{:.0f}')}" for each in group.reached
-            ]
+            speed = [group.reached[place] for place in places]
+            cells = [f"{_or_dash(each.epochs, '{:.1f}')} · {_or_dash(each.seconds, '{:.0f}')}" for each in speed]
             at = equal.means.get(group.name) if equal else None
             spent = [DASH if at is None else units.show_percent(at)] if equal else []
             table.add_row(escape(group.name), *cells, *spent)

@@ -13,7 +13,22 @@ from rich.console import Console
 from snugnet.launch import place
 
 FOLLOWS = place().rank > 0  # of several processes the first one alone reports
-out = Console(highlight=False, emoji=False, quiet=FOLLOWS)  # a device called cpu:x: is no cross
+
+
+class Results(Console):
+    """stdout. Once its reader has gone, as in `snug recipes | head`, the command goes on to its end in silence."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        write_nowhere()
+
+
+def write_nowhere() -> None:
+    """What is still to come on stdout, at the end of the process too, is dropped."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+out = Results(highlight=False, emoji=False, quiet=FOLLOWS)  # a device called cpu:x: is no cross
 errors = Console(stderr=True, highlight=False, emoji=False, quiet=FOLLOWS)
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
@@ -40,7 +55,11 @@ def require_recipe(name: str | None) -> None:
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+    try:
+        sys.stdout.write(json.dumps(value, indent=1) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        write_nowhere()
 
 
 def is_live() -> bool:

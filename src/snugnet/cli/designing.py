@@ -56,7 +56,7 @@ def recipes(as_json: Json = False) -> None:
 
 
 def show(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Print a recipe with every value resolved, and where each came from.
+    """Print a recipe with every value resolved, where each came from, and what its optimizer or schedule does not read.
 
     Example: snug show snugnet/quickstart --set train.epochs=5
     """
@@ -68,7 +68,17 @@ def show(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> 
     values = loaded.experiment.plain()
     if as_json:
         return print_json(values)
-    return out.print(toml_text.document(values, loaded.origin), markup=False, soft_wrap=True)
+    train = loaded.experiment.train
+    unread = {
+        f"train.{table}.{key}": f"not read by {config.name}"
+        for table, config in (("optimizer", train.optimizer), ("schedule", train.schedule))
+        for key in config.unread
+    }
+
+    def remark(path: str) -> str:
+        return "; ".join(filter(None, (loaded.origin(path), unread.get(path))))
+
+    return out.print(toml_text.document(values, remark), markup=False, soft_wrap=True)
 
 
 def plan(

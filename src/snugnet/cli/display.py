@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SHOWN_EPOCHS = 12
 REDRAW_S = 0.5
+SIGN_OF_LIFE_S = 60.0  # off a terminal, within a long epoch
 SILENT_S = 2.0  # what takes no longer is not announced
 PIECE_BYTES = 2**20  # about what a download reports at once
 STRENGTHS = 5  # of a corruption
@@ -153,12 +154,18 @@ class Display:
             self._rows.append(progress)
             self._step = None
             if self._live is None:
-                errors.print(self._line(progress, done), soft_wrap=True)
+                self._say(self._line(progress, done))
         else:
             self._step = progress
+            if self._live is None and time.monotonic() - self._drawn > SIGN_OF_LIFE_S:
+                self._say(self._step_line(progress, done))
         if self._live and (isinstance(progress, Epoch) or time.monotonic() - self._drawn > REDRAW_S):
             self._drawn = time.monotonic()
             self._live.update(self._table(done), refresh=True)
+
+    def _say(self, line: str) -> None:
+        self._drawn = time.monotonic()
+        errors.print(line, soft_wrap=True)
 
     def _done(self, progress: Any) -> float:
         """Epochs done, as a number with a fraction."""
@@ -177,6 +184,10 @@ class Display:
             f"epoch {epoch.epoch}/{self._epochs}  loss {epoch.train_loss:.4f}{val}"
             f"  {epoch.images_per_second:,.0f} images/s  {self._left(done)} left"
         )
+
+    def _step_line(self, step: Step, done: float) -> str:
+        of_epoch = f"epoch {step.epoch}/{self._epochs}  step {step.step}/{step.steps}"
+        return f"{of_epoch}  loss {step.loss():.4f}  {self._left(done)} left"
 
     def _table(self, done: float) -> Table:
         table = Table(title=escape(self._title), caption=f"{self._left(done)} left · Ctrl-C stops, and can be resumed")

@@ -54,7 +54,8 @@ def resume(
             if group is None:
                 summaries = [resume_one(run, experiment, controls, trackers)]
             else:
-                summaries = train_seeds(group.recipe, run, group.seeds, controls, trackers, force=True)
+                seeds = group.recipe, run, group.seeds
+                summaries = train_seeds(*seeds, controls, trackers, force=True, show=not as_json)
         if not summaries or not processes.leads:
             return
         if group is None:

@@ -15,7 +15,13 @@ LEAST_GAP = 0.0005  # of a class, below which its confidence and precision read 
 
 
 def print_scores(result: dict[str, Any]) -> None:
-    for line in (accuracy_line(result), *view_lines(result), *gap_lines(result), *average_lines(result)):
+    for line in (
+        accuracy_line(result),
+        *changed_lines(result),
+        *view_lines(result),
+        *gap_lines(result),
+        *average_lines(result),
+    ):
         say(line)
     for line in calibration_lines(result):
         say(line)
@@ -37,6 +43,10 @@ def accuracy_line(result: dict[str, Any]) -> str:
         f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %, {of_images(result)}), "
         f"top-5 {show_percent(result['top5'])}, loss {result['loss']:.4f}"
     )
+
+
+def changed_lines(result: dict[str, Any]) -> list[str]:
+    return [f"changed in its recipe: {escape(', '.join(result['changed']))}"] if result["changed"] else []
 
 
 def of_images(result: dict[str, Any]) -> str:

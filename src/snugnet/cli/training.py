@@ -85,7 +85,8 @@ def train(
             if seeds is None:
                 summaries = [_train_one(loaded, path, controls, trackers, force=data is not None)]
             else:
-                summaries = train_seeds(loaded, path, seeds, controls, trackers, force=data is not None)
+                force = data is not None
+                summaries = train_seeds(loaded, path, seeds, controls, trackers, force=force, show=not as_json)
             if processes.leads:
                 finish(summaries, path, record=record, as_json=as_json, group=seeds is not None)
 
@@ -339,9 +340,16 @@ def resume_prepared(path: Path, device: str, stop_after: str | None, *, as_json:
 
 
 def train_seeds(
-    loaded: LoadedRecipe, root: Path, count: int, controls: Controls, trackers: Sequence[str], *, force: bool
+    loaded: LoadedRecipe,
+    root: Path,
+    count: int,
+    controls: Controls,
+    trackers: Sequence[str],
+    *,
+    force: bool,
+    show: bool,
 ) -> list[dict[str, Any]]:
-    """Seeds from the recipe's on, each a run of its own in root; those that exist are gone on with."""
+    """Seeds from the recipe's on, each a run of its own in root, told as it ends; those that exist are gone on with."""
     import dataclasses
     import time
 
@@ -367,6 +375,8 @@ def train_seeds(
             summaries.append(resume_one(path, seeded.experiment, controls, trackers))
         else:
             summaries.append(_train_one(seeded, path, controls, trackers, force=force))
+        if show and controls.processes.leads:
+            _print_result(summaries[-1], path, hint=False)
     return summaries
 
 
@@ -390,8 +400,6 @@ def finish(summaries: list[dict[str, Any]], path: Path, *, record: bool, as_json
     paths = [str(path / f"seed-{summary['seed']}") for summary in summaries]
     if as_json:
         return print_json({"runs": paths, "mean": mean, "std": std})
-    for summary, each in zip(summaries, paths, strict=True):
-        _print_result(summary, Path(each), hint=False)
     if mean is None:
         return None
     views = f"; with {summaries[0]['tta']} {_percent(tta_mean, tta_std)}" if tta_mean is not None else ""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from snugnet.changes import differences, told
 from snugnet.compare.curves import Curve, Reached, curve, first_to_reach
 from snugnet.compare.records import Record, bench_of
 from snugnet.config import Frozen
@@ -18,6 +19,7 @@ from snugnet.errors import DataError
 from snugnet.evaluate.metrics import wilson
 from snugnet.evaluate.significance import t_interval
 
+MOST_SETTINGS = 3  # that a group is named by
 Seed = int | None  # a shipped file does not know its seed
 
 
@@ -118,18 +120,33 @@ def named_groups(members: Sequence[Member]) -> dict[str, list[Member]]:
     groups: dict[tuple[Any, ...], list[Member]] = defaultdict(list)
     for each in members:
         summary = each.record.summary
-        key = tuple(summary[name] for name in ("recipe_sha256", "epochs", "params", "macs", "bytes"))
+        key = tuple(summary[name] for name in ("recipe_sha256", "params", "macs", "bytes"))
         groups[key if summary["recipe_sha256"] else (*key, summary["recipe"])].append(each)
-    recipes = [runs[0].record.summary["recipe"] for runs in groups.values()]
-    named = {
-        recipe
-        if recipes.count(recipe) == 1
-        else f"{recipe} ({(key[0] or 'file')[:7]}, {key[1]} epoch{'s' if key[1] != 1 else ''}, {key[4]:,} B)": runs
-        for recipe, (key, runs) in zip(recipes, groups.items(), strict=True)
+    of_recipe: dict[str, list[list[Member]]] = defaultdict(list)
+    for runs in groups.values():
+        of_recipe[runs[0].record.summary["recipe"]].append(runs)
+    names = {
+        id(runs): name for recipe, own in of_recipe.items() for name, runs in zip(labels(recipe, own), own, strict=True)
     }
+    named = {names[id(runs)]: runs for runs in groups.values()}
     for runs in named.values():
         check_same_data(runs)
     return {name: sorted(runs, key=lambda each: each.seed or 0) for name, runs in named.items()}
+
+
+def labels(recipe: str, groups: Sequence[Sequence[Member]]) -> list[str]:
+    """What groups of one recipe are called: by what their configurations differ in; where that is much, or not short,
+    by their bytes; else by where the first run lies."""
+    if len(groups) == 1:
+        return [recipe]
+    records = [runs[0].record for runs in groups]
+    configs = [record.config for record in records]
+    paths = list(dict.fromkeys(path for config in configs for path in differences(configs[0], config)))
+    settings = [", ".join(told(path, config) for path in paths) for config in configs]
+    sizes = [f"{record.summary['bytes']:,} B" for record in records]
+    words = [settings] * (len(paths) <= MOST_SETTINGS) + [sizes, [str(record.path) for record in records]]
+    apart = next(each for each in words if len(set(each)) == len(each))
+    return [f"{recipe} ({each})" for each in apart]
 
 
 def check_same_data(runs: Sequence[Member]) -> None:
@@ -234,8 +251,12 @@ def p50_ms(run: Member) -> float | None:
 
 
 def timed(run: Member) -> str | None:
-    """What must agree for two latencies to be compared."""
-    bench = bench_of(run.record)
+    return protocol(run.record)
+
+
+def protocol(record: Record) -> str | None:
+    """How a run was timed: what must agree for two latencies to be compared. None where it was not."""
+    bench = bench_of(record)
     if not bench:
         return None
     threads = f"{bench['threads']} thread{'s' if bench['threads'] != 1 else ''}"

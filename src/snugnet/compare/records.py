@@ -11,6 +11,7 @@ from torch import Tensor
 
 from snugnet import budget, device, judging, runs, scoring
 from snugnet.data.config import DataConfig
+from snugnet.data.splits import TRAINS_ON_VAL
 from snugnet.errors import ArtifactError, UsageError
 from snugnet.evaluate.metrics import accuracy
 from snugnet.export import reading
@@ -122,7 +123,7 @@ def check_runs(records: Sequence[Record]) -> None:
 
 def check_finished(record: Record) -> None:
     if not record.summary:
-        raise UsageError(f"{record.path}: the run is not finished: finish it with `snug resume {record.path}`")
+        raise ArtifactError(f"{record.path}: the run is not finished: finish it with `snug resume {record.path}`")
 
 
 def common_split(records: Sequence[Record]) -> str:
@@ -140,7 +141,8 @@ def check_split(records: Sequence[Record], split: str) -> None:
         raise UsageError(f"--split {split}: must be test or val{nearest(split, SPLITS)}")
     for record in records:
         if record.summary[split] is None:
-            raise UsageError(f"{record.path}: no score on {split}: leave it out, or choose another with --split")
+            why = f" ({TRAINS_ON_VAL})" if split == "val" and record.summary.get("trained_on") == "all" else ""
+            raise UsageError(f"{record.path}: no score on {split}{why}: leave it out, or choose another with --split")
 
 
 def bench_of(record: Record) -> dict[str, Any]:

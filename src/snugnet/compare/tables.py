@@ -136,17 +136,25 @@ def shown_latency(group: Group) -> str:
     return shown(group.p50_ms, "{:.3f}") + (" †" if group.disturbed else "")
 
 
+def reached_targets(comparison: Comparison) -> list[int]:
+    """The places of the targets that some run reached."""
+    each = range(len(comparison.targets))
+    return [place for place in each if any(r.reached and r.reached[place].epochs for r in comparison.runs)]
+
+
 def shown_speed(comparison: Comparison) -> Table:
-    columns = ["", *(f"epochs to {100 * target:g} %" for target in comparison.targets)]
-    columns += [f"s to {100 * target:g} %" for target in comparison.targets]
+    """Without the targets that no run reached."""
+    places = reached_targets(comparison)
+    columns = ["", *(f"epochs to {100 * comparison.targets[place]:g} %" for place in places)]
+    columns += [f"s to {100 * comparison.targets[place]:g} %" for place in places]
     equal = comparison.equal_flops
     if equal:
         columns.append(f"val at {show_flops(equal.flops)}, %")
     rows = []
     for group in comparison.groups:
         if group.reached:
-            speed = [shown(each.epochs, "{:.1f}") for each in group.reached]
-            speed += [shown(each.seconds, "{:.0f}") for each in group.reached]
+            speed = [shown(group.reached[place].epochs, "{:.1f}") for place in places]
+            speed += [shown(group.reached[place].seconds, "{:.0f}") for place in places]
             at = equal.means.get(group.name) if equal else None
             rows.append((group.name, *speed, *([shown(None if at is None else 100 * at, "{:.2f}")] if equal else [])))
     return Table("speed", "", tuple(columns), tuple(rows))

@@ -16,16 +16,20 @@ TEXT = 16  # px under a tile
 GAP = 4  # px
 
 
-def write_grid(path: Path, pixels: Tensor, labels: Sequence[str], columns: int) -> None:
-    """A PNG of the images, uint8 (N, C, H, W) with C of 1 or 3, `columns` a row, each over its label.
+def write_grid(path: Path, pixels: Tensor, labels: Sequence[str], columns: int, captions: Sequence[str] = ()) -> None:
+    """A PNG of the images, uint8 (N, C, H, W) with C of 1 or 3, `columns` a row, each over its label; below them lines
+    of words.
 
     Raises StorageError.
     """
     tiles = [_tile(image) for image in pixels]
     width, height = max(TILE, tiles[0].width) + GAP, tiles[0].height + TEXT + GAP
     rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
+    size = columns * width + GAP, rows * height + GAP + TEXT * len(captions)
+    sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
+    for line, caption in enumerate(captions):
+        draw.text((GAP, rows * height + line * TEXT), _fitted(draw, caption, size[0] - 2 * GAP), fill="black")
     for index, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
         left, top = GAP + index % columns * width, GAP + index // columns * height
         sheet.paste(tile, (left, top))

@@ -17,18 +17,21 @@ from snugnet.data.loader import pixel_scale
 from snugnet.export.extra import needed
 from snugnet.export.operations import IR, OPSET, Sheet, cut, uncut
 
-INPUT, LOGITS, PROBABILITIES = "images", "logits", "probabilities"
+INPUT, LOGITS, PROBABILITIES, MAPS = "images", "logits", "probabilities", "class_maps"
 BATCH = "N"  # the name of the dimension that any number of images may take
 MIDDLE = 128  # the uint8 that stands for a weight of 0
 
 
-def onnx_bytes(shipped: Shipped, *, raw: bool = False) -> bytes:
+def onnx_bytes(shipped: Shipped, *, raw: bool = False, maps: bool = False) -> bytes:
     """The file of a net: uint8 images (N, C, H, W) in, probabilities and logits (N, classes) out; `raw`: normalised
-    float images in, logits out. Raises MissingExtra, RecipeError."""
+    float images in, logits out; `maps`: what each place adds to each logit out as well, where `_class_maps` can say.
+    Raises MissingExtra, RecipeError."""
     onnx, card, sheet = needed("onnx"), shipped.card, Sheet()
     spec = card.model
     graph = structure(spec)
-    last = _net(sheet, graph, shipped, INPUT if raw else _normalised(sheet, card.normalization))
+    values = _net(sheet, graph, shipped, INPUT if raw else _normalised(sheet, card.normalization))
+    last = values[graph.nodes[-1].name]
+    looks = _class_maps(sheet, graph, values) if maps else None  # the side of the maps
     outputs = [last] if raw else [sheet.add("Softmax", last, axis=1), last]
     names = (LOGITS,) if raw else (PROBABILITIES, LOGITS)
     sheet.rename(dict(zip(outputs, names, strict=True)))
@@ -38,7 +41,10 @@ def onnx_bytes(shipped: Shipped, *, raw: bool = False) -> bytes:
         sheet.nodes,
         "net",
         [describe(INPUT, kinds.FLOAT if raw else kinds.UINT8, shape)],
-        [describe(name, kinds.FLOAT, (BATCH, spec.classes)) for name in names],
+        [
+            *(describe(name, kinds.FLOAT, (BATCH, spec.classes)) for name in names),
+            *([describe(MAPS, kinds.FLOAT, (BATCH, spec.classes, looks, looks))] if looks else []),
+        ],
         list(sheet.constants.values()),
     )
     opsets = [onnx.helper.make_opsetid("", OPSET)]
@@ -55,8 +61,27 @@ def _normalised(sheet: Sheet, constants: Normalization) -> str:
     return sheet.add("Add", sheet.add("Mul", floats, sheet.constant(scale)), sheet.constant(shift))
 
 
-def _net(sheet: Sheet, graph: Graph, shipped: Shipped, images: str) -> str:
-    """The logits of normalised float images."""
+def _class_maps(sheet: Sheet, graph: Graph, values: dict[str, str]) -> int | None:
+    """Adds the class activation maps (Zhou et al. 2016, arXiv 1512.04150, eq. 2), (N, classes, side, side), and gives
+    their side: of a net that ends in the mean of its last map and a linear layer. There the mean of a class's map and
+    the bias are its logit. None of other nets, and where the last map is a pixel."""
+    last = graph.nodes[-1]
+    flat = graph.node(last.inputs[0])
+    pool = graph.node(flat.inputs[0]) if flat.kind == "flatten" else flat
+    if (last.kind, pool.kind, pool.function) != ("linear", "avg_pool", "") or pool.shape[1:] != (1, 1):
+        return None
+    seen = graph.node(pool.inputs[0])
+    side, weight = seen.shape[-1], sheet.nodes[-1].input[1]
+    if side == 1 or pool.kernel != side or pool.padding:
+        return None
+    filters = sheet.add("Unsqueeze", weight, sheet.constant(np.array([2, 3])))
+    maps = sheet.add("Conv", values[seen.name], filters)
+    sheet.rename({maps: MAPS})
+    return side
+
+
+def _net(sheet: Sheet, graph: Graph, shipped: Shipped, images: str) -> dict[str, str]:
+    """What each node gives for normalised float images; the last the logits."""
     numbers: Floats | WholeWeights | Integers
     if shipped.quantized is None:
         numbers = Floats(sheet, graph, folded(graph, shipped.model.state_dict()))
@@ -68,7 +93,7 @@ def _net(sheet: Sheet, graph: Graph, shipped: Shipped, images: str) -> str:
     for node in graph.nodes:
         inputs = [images] if node.kind == "input" else [values[name] for name in node.inputs]
         values[node.name] = numbers(node, inputs)
-    return values[graph.nodes[-1].name]
+    return values
 
 
 def floats(sheet: Sheet, node: Node, weights: Weights) -> list[str]:

@@ -32,7 +32,7 @@ def c_net(path: Path, protocol: Protocol, where: torch.device) -> Net:
     shipped, what, test = opened(path)
     kept = shipped.card.quantization
     is_own = kept is not None and kept.is_integer
-    native = Native(program(_integers(shipped), shipped.card.normalization))
+    native = Native(program(integers(shipped), shipped.card.normalization))
     images = np.random.default_rng(0).integers(0, 256, (protocol.batch, *native.shape), np.uint8)
     places = [image.ctypes.data for image in images]
 
@@ -59,7 +59,7 @@ def _bytes_int8(shipped: Shipped) -> int:
     return artifact.predict_bytes(shipped.card.model_copy(update={"quantization": Quantization()}))
 
 
-def _integers(shipped: Shipped) -> Quantized:
+def integers(shipped: Shipped) -> Quantized:
     """As its file has it; else weights in int8, and maps calibrated on noise, which no time depends on."""
     spec, own = shipped.card.model, shipped.quantized
     if own is not None and own.ranges:

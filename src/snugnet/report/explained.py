@@ -26,6 +26,7 @@ from snugnet.units import show_percent
 METHODS = ("grad_cam", "occlusion")
 TITLES = {"grad_cam": "Grad-CAM", "occlusion": "occlusion"}
 FILTER_COLUMNS = 8
+FILTER_WORDS = ("Filters of the first layer, each by itself:", "grey is 0, white above, black below")
 AT_ONCE = 64  # images of 32x32, fewer of larger ones: gradients keep every map behind the layer
 
 
@@ -306,7 +307,7 @@ def _words(probabilities: Tensor, classes: Sequence[str], true: int | None) -> s
     words = f"predicted {classes[predicted]} ({show_percent(float(probabilities[predicted]), 1)})"
     if true is None or true == predicted:
         return words
-    return f"{words}, true {classes[true]} ({show_percent(float(probabilities[true]), 1)})"
+    return f"{words}, the true class {show_percent(float(probabilities[true]), 1)}"
 
 
 def draw_filters(folder: Path, number: int, looker: Looker) -> Path:
@@ -314,5 +315,5 @@ def draw_filters(folder: Path, number: int, looker: Looker) -> Path:
     filters = looking.first_filters(looker.shipped.model)
     path = folder / ("filters.png" if number == 1 else f"filters-{number}.png")
     numbers = [str(each) for each in range(1, len(filters) + 1)]
-    grid.write_grid(path, filters, numbers, min(FILTER_COLUMNS, len(filters)))
+    grid.write_grid(path, filters, numbers, min(FILTER_COLUMNS, len(filters)), FILTER_WORDS)
     return path

@@ -19,6 +19,9 @@ SIDE = 192  # px of a panel; small images are enlarged by a whole factor
 GAP, LINE, FONT_SIZE = 10, 17, 12  # px
 INK, PAPER = "#1b1f24", "#ffffff"
 
+LEGEND = ((FOR, "speaks for the class"), (AGAINST, "speaks against it"), ((110, 110, 110), "says nothing"))
+SWATCH = 11  # px
+
 Panel = tuple[str, Tensor]  # a caption, and uint8 (1 or 3, H, W)
 
 
@@ -51,20 +54,23 @@ def panel_side(image_size: int) -> int:
 
 
 def sheet(heading: Sequence[str], rows: Sequence[tuple[str, Sequence[Panel]]]) -> bytes:
-    """A PNG: lines of text, then rows of panels of one size, each row under a line of its own and each panel over its
-    caption."""
+    """A PNG: lines of text and what the colours mean, then rows of panels of one size, each row under a line of its own
+    and each panel over its caption."""
     font = ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), FONT_SIZE)
     side = rows[0][1][0][1].shape[-1]
     wide = max(len(panels) for _, panels in rows)
     longest = max(font.getlength(text) for text in (*heading, *(title for title, _ in rows)))
-    width = int(max(GAP + wide * (side + GAP), longest + 2 * GAP))
-    height = GAP + LINE * len(heading) + len(rows) * (side + 2 * LINE + GAP)
+    legend = sum(font.getlength(words) + SWATCH + 2 * GAP for _, words in LEGEND)
+    width = int(max(GAP + wide * (side + GAP), longest + 2 * GAP, legend))
+    height = GAP + LINE * (len(heading) + 1) + len(rows) * (side + 2 * LINE + GAP)
     page = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(page)
     top = GAP // 2
     for text in heading:
         draw.text((GAP, top), text, INK, font)
         top += LINE
+    _draw_legend(draw, font, top)
+    top += LINE
     for title, panels in rows:
         draw.text((GAP, top + 2), title, INK, font)
         for place, (caption, image) in enumerate(panels):
@@ -75,6 +81,14 @@ def sheet(heading: Sequence[str], rows: Sequence[tuple[str, Sequence[Panel]]]) -
     file = io.BytesIO()
     page.save(file, "PNG")
     return file.getvalue()
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, top: int) -> None:
+    left = GAP
+    for color, words in LEGEND:
+        draw.rectangle((left, top + 3, left + SWATCH, top + 3 + SWATCH), fill=color)
+        draw.text((left + SWATCH + GAP // 2, top), words, INK, font)
+        left += SWATCH + 2 * GAP + int(font.getlength(words))
 
 
 def _picture(image: Tensor) -> Image.Image:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from snugnet.config import Frozen
 from snugnet.errors import DataError
@@ -16,6 +18,11 @@ from snugnet.units import show_bytes, show_count, show_seconds
 
 HEAD = "| recipe | epochs | n | test accuracy, % | parameters | bytes | MACs | time | hardware | date |"
 RULE = "|---|--:|--:|--:|--:|--:|--:|--:|---|---|"
+
+
+def _in_english(hardware: str) -> str:
+    """Older lines have "1 threads"; a row holds them and the newer ones alike."""
+    return re.sub(r"\b1 threads", "1 thread", hardware)
 
 
 class Entry(Frozen):
@@ -34,7 +41,7 @@ class Entry(Frozen):
     test: float | None = None
     tta_test: float | None = None
     seconds: float
-    hardware: str
+    hardware: Annotated[str, AfterValidator(_in_english)]
     precision: str = ""
     trained_on: str = "train"
     date: str

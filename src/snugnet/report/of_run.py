@@ -27,13 +27,14 @@ def report_run(path: Path, output: Path | None = None) -> Path:
     record = runs.read_finished(path)
     experiment = record.experiment
     shipped = artifact.read(path / "model.safetensors")
-    samples = draw_samples(path / "plots" / "samples.png", experiment)
+    samples, corruption = draw_samples(path / "plots" / "samples.png", experiment), path / "plots" / "corruption.png"
     save_plots(record, path / "plots")
     return write_report(
         record,
         path=output or path / "report.html",
         images=mistakes(record, experiment, shipped) if record.summary["test"] is not None else None,
         samples_png=samples.read_bytes(),
+        corruption_png=corruption.read_bytes() if corruption.is_file() else None,
         layers=[asdict(layer) for layer in budget.price(shipped.card).layers],
         diagram=diagram.svg(shipped.card.model),
     )

@@ -9,8 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from snugnet import runs
 from snugnet.budget import Budget
-from snugnet.compare.records import Record, check_finished
+from snugnet.compare.groups import protocol
+from snugnet.compare.records import Record, bench_of, check_finished
 from snugnet.data import splits
 from snugnet.evaluate import calibration, words
 from snugnet.evaluate.mistakes import confused_pairs
@@ -30,12 +32,13 @@ def write_report(
     path: Path,
     images: Mistakes | None = None,
     samples_png: bytes | None = None,
+    corruption_png: bytes | None = None,
     layers: Sequence[Mapping[str, Any]] = (),
     diagram: str | None = None,
 ) -> Path:
     """The page of a finished run. `layers` are dicts of name, kind, output, params, macs; `diagram` is an SVG element.
 
-    Raises UsageError for an unfinished run, StorageError.
+    Raises ArtifactError for an unfinished run or a damaged timing, StorageError.
     """
     check_finished(record)
     split = scored_split(record)
@@ -45,13 +48,20 @@ def write_report(
     values = {
         "run": record.summary,
         "place": record.path.name,
+        "data": record.config.get("data", {}).get("name", ""),
+        "changed": runs.changed(record.path, record.config),
+        "bench": bench_of(record),
+        "timed": protocol(record),
+        "is_in_mb": "size_mb" in record.summary["budget"] and "size_mb" in record.summary,
         "split": split,
         "scores": scores,
         "calibration": sureness,
         "plots": {plot.name: Markup(plot.svg()) for plot in drawn},
+        "most_numbers": plots.MOST_NUMBERS,
         "pairs": confused_pairs(scores) if scores else [],
         "mistakes": list(captioned(images, record.summary["classes"])) if images else [],
         "samples": picture(samples_png) if samples_png else None,
+        "corruption": picture(corruption_png) if corruption_png else None,
         "maps_of": images.maps_of if images else None,
         "diagram": Markup(diagram) if diagram else None,
         "layers": layers,
@@ -87,11 +97,11 @@ def run_plots(record: Record) -> Iterator[Plot]:
     limits = Budget.parse(summary["budget"]).limits()
     if measured := {name: limit for name, limit in limits.items() if name in summary}:  # older runs keep fewer
         yield plots.budget_bars(summary, measured)
-    if metrics:
+    if len(metrics) > 1:  # of one epoch there is no curve
         yield plots.loss_curves(metrics)
         yield plots.lr_curve(metrics)
-    if any(line["val_accuracy"] is not None for line in metrics):
-        yield plots.accuracy_curve(metrics)
+        if any(line["val_accuracy"] is not None for line in metrics):
+            yield plots.accuracy_curve(metrics)
     if split := scored_split(record):
         scores = summary["scores"][split]
         yield plots.confusion_matrix(scores["confusion"], summary["classes"])

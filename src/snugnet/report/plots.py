@@ -20,6 +20,7 @@ from snugnet.units import show_bytes, show_count, show_percent
 MOST_BARS = 30
 AVERAGED_FROM = 15  # epochs, from where a moving average is drawn
 MOST_NUMBERS = 12  # classes up to which a confusion matrix has room for numbers
+WITH_LEGEND = 250  # points of height, for a picture with a line of legend under it
 Metrics = Sequence[Mapping[str, Any]]
 
 
@@ -28,6 +29,11 @@ def epochs_axis(ax: Axes, title: str, averaged: int = 0) -> None:
     ax.set_title(title)
     ax.set_xlabel("epoch" if averaged < AVERAGED_FROM else f"epoch (thick: mean of {WINDOW} epochs)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def below(ax: Axes) -> None:
+    """The legend in a line under the axes, where it hides nothing."""
+    figure_of(ax).legend(loc="outside lower left", ncols=2)
 
 
 def percent_axis(axis: Any) -> None:
@@ -54,12 +60,12 @@ def averaged_line(ax: Axes, metrics: Metrics, key: str, **style: Any) -> None:
 
 @drawn
 def loss_curves(metrics: Metrics) -> Plot:
-    ax = axes()
+    ax = axes(height=WITH_LEGEND)
     epochs_axis(ax, "Loss", len(metrics))
     averaged_line(ax, metrics, "train_loss", color=BLUE, label="train")
     averaged_line(ax, metrics, "val_loss", color=ORANGE, linestyle="--", label="val")
-    ax.legend(loc="upper right")
-    last = f"train loss {metrics[-1]['train_loss']:.3f} after {len(metrics)} epochs"
+    below(ax)
+    last = f"train loss {metrics[-1]['train_loss']:.3f} after {len(metrics)} epoch{'s' if len(metrics) != 1 else ''}"
     return Plot("loss", f"Loss by epoch, training and validation: {last}", figure_of(ax))
 
 
@@ -85,7 +91,7 @@ def lr_curve(metrics: Metrics) -> Plot:
 @drawn
 def range_curve(points: Sequence[Point], suggestion: Suggestion | None, *, exponential: bool) -> Plot:
     """Loss by learning rate, with the two rates that are suggested."""
-    ax = axes()
+    ax = axes(height=WITH_LEGEND)
     ax.set_title("Learning-rate range test")
     ax.set(xlabel="learning rate", ylabel="training loss")
     rates = [point.lr for point in points]
@@ -100,7 +106,7 @@ def range_curve(points: Sequence[Point], suggestion: Suggestion | None, *, expon
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.legend(loc="lower left")  # beneath a loss that falls to the right
+    below(ax)
     return Plot("lr_find", f"Training loss by learning rate: {words}", figure_of(ax))
 
 
@@ -127,9 +133,9 @@ def name_cells(ax: Axes, share: Any, classes: Sequence[str]) -> None:
     ax.set_xticks(range(len(classes)), [short(name) for name in classes], rotation=90)
     ax.set_yticks(range(len(classes)), [short(name) for name in classes])
     for (true, predicted), value in np.ndenumerate(share):
-        if value >= 0.005:
+        if (shown := f"{100 * value:.0f}") != "0":
             color = PAPER_ON_BLUE if value > 0.7 else INK
-            ax.text(predicted, true, f"{100 * value:.0f}", ha="center", va="center", color=color, fontsize=9)
+            ax.text(predicted, true, shown, ha="center", va="center", color=color, fontsize=9)
 
 
 PAPER_ON_BLUE = "#fefefe"  # white in light and dark alike, so not PAPER
@@ -213,7 +219,7 @@ def cost_bars(layers: Sequence[Mapping[str, Any]]) -> Plot:
     ax.grid(axis="y", visible=False)
     percent_axis(ax.xaxis)
     ax.set_title("Cost by part")
-    figure_of(ax).legend(loc="outside lower left", ncols=2)
+    below(ax)
     return Plot("costs", f"Cost by part of the net: {'; '.join(told)}", figure_of(ax))
 
 
@@ -221,14 +227,14 @@ def cost_bars(layers: Sequence[Mapping[str, Any]]) -> Plot:
 def calibration_plot(logits: Tensor, labels: Tensor, ece: float) -> Plot:
     count, confidence, accuracy = (part.numpy() for part in calibration(logits, labels))
     held = count > 0
-    ax = axes(320, 290)
+    ax = axes(320, 310)
     ax.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="ideal")
     ax.plot(confidence[held], accuracy[held], color=BLUE, linewidth=1.2)
     ax.scatter(confidence[held], accuracy[held], s=12 + 160 * count[held] / count.sum(), color=BLUE, label="seen")
     ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03))
     percent_axis(ax.xaxis)
     percent_axis(ax.yaxis)
-    ax.legend(loc="lower right")
+    below(ax)
     ax.set_title(f"Calibration, error {show_percent(ece)}")
     alt = f"Accuracy by confidence; expected calibration error {show_percent(ece)}"
     return Plot("calibration", alt, figure_of(ax))

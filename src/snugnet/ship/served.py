@@ -1,4 +1,5 @@
-"""The ONNX file that is served of a run: written once, and kept in the user's cache under the digest of what ships."""
+"""The ONNX file that is served of a run, with maps of where the net looks: written once, and kept in the user's cache
+under the digest of what ships."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ def onnx_file(path: Path) -> Path:
     shipped = runs.shipped_file(path)
     net = artifact.read(shipped)
     name = sha256(shipped.read_bytes()).hexdigest()
-    kept = cache_folder() / "exported" / f"{name}-{__version__}{SUFFIX}"
+    kept = cache_folder() / "exported" / f"{name}-{__version__}-maps{SUFFIX}"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(kept, onnx_bytes(net))
+        files.write_bytes(kept, onnx_bytes(net, maps=True))
     return kept

@@ -18,6 +18,16 @@ OWN_DEFAULTS: dict[str, dict[str, Any]] = {
     "rmsprop": {"momentum": 0.0},  # torch's
     "muon": {"momentum": 0.95, "nesterov": True},  # Keller Jordan's
 }
+READ_BY = {
+    "momentum": ("sgd", "rmsprop", "muon"),
+    "nesterov": ("sgd", "muon"),
+    "betas": ("adam", "adamw"),
+    "eps": ("adam", "adamw", "adadelta", "rmsprop"),
+    "rho": ("adadelta",),
+    "alpha": ("rmsprop",),
+    "rest": ("muon",),
+    "rest_lr": ("muon",),
+}  # what stands here for no rule, every rule reads
 
 
 class OptimizerConfig(Frozen):
@@ -52,6 +62,12 @@ class OptimizerConfig(Frozen):
         if self.name in ("sgd", "muon") and self.nesterov and not self.momentum:
             raise ValueError("nesterov needs momentum above 0; got momentum = 0")
         return self
+
+    @property
+    def unread(self) -> set[str]:
+        """The keys that neither the chosen rule nor Muon's for the rest reads."""
+        rules = {self.name, self.rest} if self.name == "muon" else {self.name}
+        return {key for key, readers in READ_BY.items() if not rules & {*readers}}
 
     @property
     def state_tensors(self) -> int:

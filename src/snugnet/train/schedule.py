@@ -13,6 +13,15 @@ from snugnet.config import Frozen
 from snugnet.train.history import History, Metric, drops
 
 Epochs = Annotated[float, Field(ge=0)]
+READ_BY = {
+    "final": ("cosine", "linear", "restarts", "one_cycle"),
+    "milestones": ("multistep",),
+    "gamma": ("step", "multistep", "plateau"),
+    "restart_growth": ("restarts",),
+    "base": ("one_cycle", "cyclic"),
+    "peak_at": ("one_cycle",),
+    **dict.fromkeys(("metric", "patience", "threshold"), ("plateau",)),
+}  # what stands here for no curve, every curve reads
 
 
 class ScheduleConfig(Frozen):
@@ -60,6 +69,11 @@ class ScheduleConfig(Frozen):
         if any(later <= earlier for earlier, later in pairwise(self.milestones)):
             raise ValueError(f"milestones must rise; got {list(self.milestones)}")
         return self
+
+    @property
+    def unread(self) -> set[str]:
+        """The keys that the chosen curve does not read."""
+        return {key for key, readers in READ_BY.items() if self.name not in readers}
 
     def fills(self, epochs: int) -> str | None:
         """What to do about a warm-up in which the whole training passes; None where it ends before."""
