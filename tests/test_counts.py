@@ -9,15 +9,20 @@ from specs import PLAIN, card, possible
 
 def known(plain):
     """The same without what has no closed form."""
-    stages = [{key: value for key, value in stage.items() if key not in ("se", "expand")} for stage in plain["stages"]]
-    stages = [{"block": "basic", "blocks": 1, "channels": 4} if "even" in stage else stage for stage in stages]
+    stages = [{key: value for key, value in stage.items() if key in counts.STAGE} for stage in plain["stages"]]
+    simple = {"block": "basic", "blocks": 1, "channels": 4}
+    of = [stage.get("block", "basic") for stage in stages]
+    stages = [
+        simple if "even" in given or block not in counts.BLOCKS else stage
+        for given, block, stage in zip(plain["stages"], of, stages, strict=True)
+    ]
     stem = plain.get("stem", {})
-    stem = stem if stem == "none" else {key: value for key, value in stem.items() if key != "se"}
+    stem = stem if stem == "none" else {key: value for key, value in stem.items() if key in counts.STEM}
     rest = {key: value for key, value in plain.items() if key != "skips"}
     return {**rest, "stages": stages, **({"stem": stem} if stem else {})}
 
 
-PRICED = PLAIN.map(known).map(possible).filter(lambda found: found is not None)
+PRICED = PLAIN.map(known).map(possible).filter(lambda found: found is not None and counts.unknown(found) is None)
 
 
 def agrees(model):

@@ -18,8 +18,9 @@ import torch
 
 from snugnet import artifact
 from snugnet.artifact import Card
+from snugnet.config import Frozen
 from snugnet.errors import RecipeError
-from snugnet.models.spec import BLOCKS, ModelSpec, Stage
+from snugnet.models.spec import ModelSpec, Stage
 
 Number = Any  # an int, or an int64 array with one for each design
 
@@ -28,6 +29,14 @@ STATISTICS = ("weight", "bias", "running_mean", "running_var")
 FLOAT, INDEX, COUNTER = 4, 8, 8  # bytes of a weight, of a maximum's place, and of a norm's count of batches
 # Convolutions on the way through a block.
 DEPTH = {"basic": 2, "bottleneck": 3, "single": 1, "preact": 2, "depthwise": 2, "fire": 2}
+BLOCKS = tuple(DEPTH)
+# The keys that these forms know.
+STAGE = (
+    "block", "blocks", "channels", "stride", "entry", "kernel", "dropout", "reduction", "inner", "drop_path",
+    "shortcut", "pool",
+)  # fmt: skip
+STEM = ("channels", "kernel", "stride", "padding", "pool", "pool_first", "whiten")
+ADDED = ("params", "macs", "statistics", "counters", "tensors", "text")
 
 
 @dataclass(frozen=True)
@@ -87,15 +96,12 @@ class Sums:
     layers: tuple[Layer, ...] = ()
 
     def __add__(self, other: Sums) -> Sums:
-        added = (mine + its for mine, its in zip(self._added(), other._added(), strict=True))
-        return Sums(*added, np.maximum(self.peak, other.peak), self.layers + other.layers)
+        added = {name: getattr(self, name) + getattr(other, name) for name in ADDED}
+        return Sums(**added, peak=np.maximum(self.peak, other.peak), layers=self.layers + other.layers)
 
     def __mul__(self, times: Number) -> Sums:
         """So many of them, their layers not told apart."""
-        return Sums(*(value * times for value in self._added()), self.peak)
-
-    def _added(self) -> tuple[Number, ...]:
-        return self.params, self.macs, self.statistics, self.counters, self.tensors, self.text
+        return Sums(**{name: getattr(self, name) * times for name in ADDED}, peak=self.peak)
 
     @property
     def data_bytes(self) -> Number:
@@ -138,18 +144,29 @@ def digits(number: Number) -> Number:
     return 1 + sum(number >= 10**power for power in range(1, 13))
 
 
+def _blurs(given: Any) -> bool:
+    """Whether a pool, or an entry with one, has a filter of its own."""
+    return isinstance(given, dict) and ("blur" in given or _blurs(given.get("pool")))
+
+
 def unknown(spec: ModelSpec) -> str | None:
     """Which part of a specification these forms do not know; None where they know all."""
     if spec.skips:
         return "skips"
-    if spec.stem != "none" and spec.stem.se:
-        return "stem.se"
-    for index, stage in enumerate(spec.stages):
-        given = {"block": stage.block not in BLOCKS, "even": stage.even, "se": stage.se}
-        given |= {"inner": isinstance(stage.inner, tuple), "expand": stage.expand}
-        for name, value in given.items():
-            if value:
-                return f"stages.{index}.{name}"
+    if spec.head.pool == "attention":
+        return "head.pool"
+    parts: list[tuple[str, Frozen]] = [(f"stages.{index}", stage) for index, stage in enumerate(spec.stages)]
+    parts += [] if spec.stem == "none" else [("stem", spec.stem)]
+    for place, part in parts:
+        if isinstance(part, Stage) and part.block not in BLOCKS:
+            return f"{place}.block"
+        known = STAGE if isinstance(part, Stage) else STEM
+        given = part.plain(exclude_defaults=True)
+        inner = {name for name in ("pool", "entry") if _blurs(given.get(name))}
+        inner |= {"inner"} if isinstance(given.get("inner"), (list, tuple)) else set()
+        for name in given:
+            if name not in known or name in inner:
+                return f"{place}.{name}"
     return None
 
 
@@ -271,7 +288,7 @@ class Forms:
             beside.makes(out, side)
         plain = _Chain(held, chain.last, chain.peak).adds(0).activates(self.in_place).peak
         chain.adds(self._bytes(out, side)).activates(self.in_place)
-        peak = np.maximum(np.where(projects, np.maximum(chain.peak, beside.peak), plain), plain)
+        peak = np.maximum(np.where(np.asarray(projects), np.maximum(chain.peak, beside.peak), plain), plain)
         return summed(layers, peak, self.header)
 
     def _inner(self, stage: Stage, out: Number) -> Number:
