@@ -148,13 +148,13 @@ def propose(trial: optuna.Trial) -> Design:
 
 
 def fresh(made: optuna.Study, goal: Goal) -> tuple[optuna.Trial, Design]:
-    """A design within the budget: those over it are refused before they are trained, and cost nothing."""
+    """A design within the budget: those over it are told as useless, untrained, and cost no epochs."""
     for _ in range(100):
         trial = made.ask()
         design = propose(trial)
         if goal.allows(design):
             return trial, design
-        made.tell(trial, state=optuna.trial.TrialState.FAIL)
+        made.tell(trial, goal.values(design, 0.0))
     raise AssertionError("no design is within the budget")
 
 
