@@ -82,11 +82,11 @@ def test_a_run_at_work_and_a_damaged_one(shelf: Path):
 
 def test_checkpoints_of_finished_runs_go_and_nothing_else(shelf: Path, monkeypatch: pytest.MonkeyPatch):
     held = sum(file.stat().st_size for file in runs.checkpoints(shelf / "done"))
-    fails(snug("runs --clean"), 2, "--clean: would remove the checkpoints of 1 runs (")
+    fails(snug("runs --clean"), 2, "--clean: would remove the checkpoints of 1 finished run (")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
     assert "Nothing is removed" in snug("runs --clean").err
-    assert len(runs.checkpoints(shelf / "done")) == 1
+    assert len(runs.checkpoints(shelf / "done")) == 2
     answer = snug("runs --clean --yes --json")
     assert answer.json["freed_bytes"] == held > 0
     assert runs.checkpoints(shelf / "done") == []

@@ -69,10 +69,11 @@ def _cleaned(done: Sequence[Entry], *, asked: bool, as_json: bool) -> int:
     from snugnet.runs import drop_checkpoints
 
     held = units.show_bytes(sum(entry.checkpoint_bytes for entry in done))
-    question = f"Remove the checkpoints of {len(done)} finished runs ({held})? Weights, scores and reports stay."
+    which = f"the checkpoints of {len(done)} finished run{'s' * (len(done) != 1)} ({held})"
+    question = f"Remove {which}? Weights, scores and reports stay."
     if done and not asked:
         if as_json or not sys.stdin.isatty():
-            raise UsageError(f"--clean: would remove the checkpoints of {len(done)} runs ({held}); agree by --yes")
+            raise UsageError(f"--clean: would remove {which}; agree by --yes")
         if not typer.confirm(question, err=True):
             errors.print("Nothing is removed")
             return 0

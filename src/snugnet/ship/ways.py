@@ -55,10 +55,10 @@ class Then(Frozen):
     """The step that follows a pruning; `into` is None until its place is settled."""
 
     format: str
-    epochs: int | None
-    changes: tuple[str, ...]
-    limits: Budget
-    into: str | None
+    epochs: int | None = None
+    changes: tuple[str, ...] = ()
+    limits: Budget = Budget()
+    into: str | None = None
 
     @classmethod
     def of(cls, wish: Rounding, limits: Budget, into: Path | None) -> Then:
