@@ -71,11 +71,15 @@ def _unfit(stamped: Any) -> str | None:
     epoch, history = state.get("epoch"), state.get("history")
     if type(epoch) is not int or epoch < 0 or type(state.get("step")) is not int or state["step"] < 0:
         return "epoch and step must be whole numbers"
-    pairs = isinstance(history, list) and all(isinstance(each, (list, tuple)) and len(each) == 2 for each in history)
-    if not pairs or not all(isinstance(value, (int, float)) for each in history for value in each):
+    if not isinstance(history, list) or not all(map(_is_pair, history)):
         return "history must be pairs of numbers"
     missing = [name for name in ("model", "ema", "optimizer", "random", "losses") if name not in state]
     return f"it has no {' and no '.join(missing)}" if missing else None
+
+
+def _is_pair(value: Any) -> bool:
+    held = isinstance(value, (list, tuple)) and len(value) == 2
+    return held and all(isinstance(number, (int, float)) for number in value)
 
 
 def _checked(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
