@@ -231,3 +231,29 @@ def test_the_digest_is_of_what_shapes_the_result():
         assert recipe.load("snugnet/digits", [same]).experiment.sha256 == base.sha256, same
     for other in ("train.epochs=3", "model.width=2.0", "data.val_fraction=0.2"):
         assert recipe.load("snugnet/digits", [other]).experiment.sha256 != base.sha256, other
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a = " + "[" * 5000, r"^x\.toml: not TOML: it is nested too deep$"),
+        ("a = " + "9" * 5000, r"^x\.toml: not TOML: Exceeds the limit"),
+        (".".join("a" * 300) + " = 1", r"^x\.toml: a line must have at most 200 dots; break it up$"),
+        (".".join("a" * 40) + " = 1", r"^x\.toml: tables and lists must be at most 32 deep"),
+        ("#" * 100_001, r"^x\.toml: must be at most 100,000 characters; a recipe holds no data$"),
+        ("".join(f"k{n} = 1\n" for n in range(150)), r"\nx\.toml: 52 problems more$"),
+    ],
+)
+def test_what_would_take_the_parser_hours_is_refused(text, words):
+    with pytest.raises(RecipeError, match=words):
+        recipe.parse(text, "x.toml")
+
+
+def test_a_recipe_of_the_most_depth_and_dots_is_read():
+    deep = ".".join("a" * 31) + " = 1"
+    with pytest.raises(RecipeError, match=r"unknown key"):
+        recipe.parse(deep, "x.toml")
+    dotted = DIGITS.replace('source = "snugnet"', f'source = "{"." * 200}"')
+    assert recipe.parse(dotted, "x.toml").experiment.source == "." * 200
+    with pytest.raises(RecipeError, match=r"at most 200 dots"):
+        recipe.parse(dotted.replace("." * 200, "." * 201), "x.toml")

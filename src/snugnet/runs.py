@@ -82,15 +82,15 @@ def _unfit(stamped: Any) -> str | None:
     epoch, history = state.get("epoch"), state.get("history")
     if type(epoch) is not int or epoch < 0 or type(state.get("step")) is not int or state["step"] < 0:
         return "epoch and step must be whole numbers"
-    if not isinstance(history, list) or not all(_are_two(each) for each in history):
+    if not isinstance(history, list) or not all(map(_is_pair, history)):
         return "history must be pairs of numbers"
     missing = [name for name in ("model", "ema", "optimizer", "random", "losses") if name not in state]
     return f"it has no {' and no '.join(missing)}" if missing else None
 
 
-def _are_two(value: Any) -> bool:
-    is_pair = isinstance(value, (list, tuple)) and len(value) == 2
-    return is_pair and all(isinstance(number, (int, float)) for number in value)
+def _is_pair(value: Any) -> bool:
+    held = isinstance(value, (list, tuple)) and len(value) == 2
+    return held and all(isinstance(number, (int, float)) for number in value)
 
 
 def _checked(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -220,6 +220,7 @@ def test_doctor():
     answer = snug("doctor --json")
     assert answer.json.keys() >= {"ok", "torch", "device", "extras"}
     assert (answer.code, answer.json["ok"]) == (0, True)
+    assert 0 < answer.json["bf16_divergence"] < 0.05
     assert answer.json["data"]["cifar10"] == "not on disk"
 
 

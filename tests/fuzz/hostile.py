@@ -450,7 +450,8 @@ TIMING = json.dumps(
 ).encode()
 LINE = json.dumps(
     {"recipe": "a/b", "recipe_sha256": "0" * 64, "commit": "", "seed": 0, "epochs": 1, "params": 1, "macs": 1,
-     "bytes": 1, "weights": "last", "val": 0.5, "test": 0.5, "seconds": 1.0, "hardware": "x", "date": "2026-01-01", "command": "c"}
+     "bytes": 1, "weights": "last", "val": 0.5, "test": 0.5, "seconds": 1.0, "hardware": "x",
+     "date": "2026-01-01", "command": "c"}
 ).encode()  # fmt: skip
 PREDICTED = save({"logits": torch.zeros(3, 2), "labels": torch.tensor([0, 1, 1])})
 JSON = (b"{", b"}", b"[", b"]", b":", b",", b'"', b"null", b"true", b"NaN", b"Infinity", b"-1", b"1e999", b"\\u0000",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleRenderable, RenderHook
+from rich.text import Text
 
 from snugnet.launch import place
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and ends of lines
 FOLLOWS = place().rank > 0  # of several processes the first one alone reports
 
 
@@ -43,7 +46,26 @@ def escape(text: object) -> str:
     """Text of others, such as paths and class names, whose brackets are no markup."""
     from rich.markup import escape as escaped
 
-    return escaped(str(text))
+    return escaped(visible(str(text)))
+
+
+def visible(text: str) -> str:
+    """Control characters as they are written: names in files of others may hold some, and a terminal obeys them."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class _Visible(RenderHook):
+    """The same of texts that are printed as they are."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        for each in renderables:
+            if isinstance(each, Text) and CONTROL.search(each.plain):
+                each.plain = visible(each.plain)
+        return renderables
+
+
+for console in (out, errors):
+    console.push_render_hook(_Visible())
 
 
 def require_recipe(name: str | None) -> None:

@@ -11,7 +11,7 @@ import typer
 from snugnet import units
 from snugnet.cli.console import Json, escape, out, print_json
 
-STEPS, MOST_DIVERGENCE = 8, 0.05  # of the training that bf16 is held against fp32 by; 0.002 on the CPUs it ran on
+STEPS, MOST_DIVERGENCE = 8, 0.05  # of the training that bf16 is held against fp32 by
 EXTRAS = {"bench": ("torchvision", "timm"), "export": ("onnx", "onnxruntime"), "hub": ("huggingface_hub",)}
 
 
