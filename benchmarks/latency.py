@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -93,11 +94,9 @@ def openvino_net(whole: Path, protocol: Protocol) -> Net | None:
 
 def measured(given: Sequence[Row], protocol: Protocol) -> list[Latency]:
     def show(window: Window) -> None:
-        print(f"\r{window.number}/{window.windows} {window.backend} {window.path.stem}".ljust(70), end="", flush=True)
+        print(f"{window.number}/{window.windows} {window.backend} {window.path.stem}", file=sys.stderr)
 
-    found = [bench.started(each) for each in bench.measure([row.net for row in given], protocol, show)]
-    print("\r".ljust(72) + "\r", end="")
-    return found
+    return [bench.started(each) for each in bench.measure([row.net for row in given], protocol, show)]
 
 
 def table(given: Sequence[Row], found: Sequence[Latency], protocol: Protocol) -> list[dict[str, Any]]:

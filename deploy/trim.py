@@ -1,6 +1,6 @@
 """Removes from an image's site-packages what snugnet-runtime never loads: tests, tools, a second copy of ONNX Runtime
-for C programs, what ONNX Runtime needs to write files, parts of numpy, AVIF and fonts. Only for images that hold nothing
-else: `python trim.py SITE_PACKAGES`."""
+for C programs, what ONNX Runtime needs to write files, parts of numpy, AVIF and fonts. Only for images that hold
+nothing else: `python trim.py SITE_PACKAGES`."""
 
 from __future__ import annotations
 

@@ -194,7 +194,8 @@ def test_a_sheet_holds_its_panels():
     with Image.open(io.BytesIO(heat.sheet(["heading"], rows))) as page:
         assert page.height > 2 * 40
         assert page.width >= 10 + 2 * 50
-        assert page.getpixel((10, 24 + 17)) == tuple(image[:, 0, 0].tolist())
+        assert page.getpixel((10, 24 + 2 * 17)) == tuple(image[:, 0, 0].tolist())
+        assert page.getpixel((12, 22 + 8)) == heat.FOR  # what the colours mean, below the heading
 
 
 def test_sizes_of_what_is_hidden():
