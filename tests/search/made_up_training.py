@@ -50,7 +50,7 @@ def accuracy(experiment: Experiment, epoch: int) -> float:
 
 
 class Trainings:
-    """Stands for `pipeline.start` and `pipeline.resume`. `epochs` counts those trained, by run, `starts` its beginnings."""
+    """Stands for `pipeline.start` and `pipeline.resume`. `epochs` counts those trained, `starts` beginnings, by run."""
 
     def __init__(self) -> None:
         self.epochs: Counter[str] = Counter()

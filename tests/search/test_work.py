@@ -131,7 +131,7 @@ def test_a_search_that_was_stopped_ends_as_if_it_had_not_been(
     trainings.starts.clear()
     trainings.after[after] = signal.SIGTERM
     stopped = made(tmp_path / "stopped", text)
-    with pytest.raises(Interrupted, match="^SIGTERM"):
+    with pytest.raises(Interrupted, match=r"^SIGTERM"):
         searched(stopped, tmp_path / "stopped")
     again = searched(stopped, tmp_path / "stopped")
     assert trials(again) == trials(whole)

@@ -164,11 +164,10 @@ def _carry_out(
             done = replace(done, state="failed", note=str(error).splitlines()[0])
         except RunLocked:  # a worker that was taken for dead still writes; once its lease is over, somebody looks again
             return
-        except BaseException:
-            if not lease.lost:
-                store.give_back(job)
-            if lease.lost and not stopper.own_reason and worker.alive():
+        except BaseException as error:
+            if isinstance(error, Interrupted) and lease.lost and not stopper.own_reason and worker.alive():
                 return  # the job is in other hands; there may be another one
+            store.give_back(job)  # which does nothing where another worker has it
             raise
         finally:
             session.lease, session.target = None, 0
