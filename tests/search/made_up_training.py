@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections import Counter
 from dataclasses import fields
@@ -49,17 +50,13 @@ def accuracy(experiment: Experiment, epoch: int) -> float:
 
 
 class Trainings:
-    """Stands for `pipeline.start` and `pipeline.resume`. `epochs` counts those trained, by run; `stop` is asked for a
-    reason to end after each, `diverges` whether a training does."""
+    """Stands for `pipeline.start` and `pipeline.resume`. `epochs` counts those trained, `starts` beginnings, by run."""
 
     def __init__(self) -> None:
         self.epochs: Counter[str] = Counter()
         self.starts: Counter[str] = Counter()
         self.lock = threading.Lock()
-        self.after: dict[int, BaseException] = {}  # raised once so many epochs were trained in all
-
-    def diverges(self, experiment: Experiment) -> bool:
-        return experiment.train.optimizer.lr > 1
+        self.after: dict[int, BaseException | signal.Signals] = {}  # raised once so many epochs were trained in all
 
     def start(self, recipe: Recipe, path: Path, controls: Any) -> None:
         with self.lock:
@@ -71,7 +68,7 @@ class Trainings:
 
     def _train(self, run: Run, controls: Any) -> None:
         experiment = run.experiment
-        if self.diverges(experiment):
+        if experiment.train.optimizer.lr > 1:
             raise Diverged("loss: must be finite, but is nan in epoch 1, step 1")
         for epoch in range(len(run.record().metrics) + 1, experiment.train.epochs + 1):
             with self.lock:
@@ -79,8 +76,10 @@ class Trainings:
                 raised = self.after.pop(sum(self.epochs.values()), None)
             run.log({"epoch": epoch, "val_accuracy": accuracy(experiment, epoch)})
             controls.observe(Epoch(**{field.name: None for field in fields(Epoch)} | {"epoch": epoch}))
-            if raised is not None:
+            if isinstance(raised, BaseException):
                 raise raised
+            if raised is not None:
+                signal.raise_signal(raised)
             if epoch < experiment.train.epochs and (reason := controls.stopper.reason):
                 raise Interrupted(reason)
         run.finish({"epochs": experiment.train.epochs, "val": accuracy(experiment, experiment.train.epochs)})

@@ -48,11 +48,11 @@ def server() -> Iterator[str]:
 
     def run(program: str, *words: str) -> None:
         before = ["runuser", "-u", USER, "--"] if as_root else []
-        done = subprocess.run(
-            [*before, str(bin_folder / program), "-D", str(folder / "data"), *words],
-            stdin=subprocess.DEVNULL, stdout=(folder / f"{program}.log").open("ab"), stderr=subprocess.STDOUT,
-            check=False, cwd="/", env=os.environ | {"LC_ALL": "C"},
-        )  # fmt: skip
+        with (folder / f"{program}.log").open("ab") as log:
+            done = subprocess.run(
+                [*before, str(bin_folder / program), "-D", str(folder / "data"), *words], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, check=False, cwd="/", env=os.environ | {"LC_ALL": "C"},
+            )  # fmt: skip
         assert done.returncode == 0, (folder / f"{program}.log").read_text()
 
     try:

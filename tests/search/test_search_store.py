@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import postgres
 import pytest
 
 from snugnet.errors import MissingExtra, StorageError, UsageError
@@ -14,12 +16,30 @@ from snugnet.search import extra
 from snugnet.search.store import Job, Store, Trial, default_url
 
 pytest.importorskip("sqlalchemy")
+NUMBERS = itertools.count()
 OVER = -1.0  # a lease that has run out a second ago
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(request.getfixturevalue("server")) if request.param == "postgresql" else default_url(tmp_path)
+
+
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Store]:
-    found = Store(default_url(tmp_path), "study")
+def name() -> str:
+    """Of a study that no other test has."""
+    return f"study {next(NUMBERS)}"
+
+
+@pytest.fixture
+def opened(url: str, name: str) -> Iterator[Store]:
+    found = Store(url, name)
     found.join("digest", "text")
     yield found
     found.close()
@@ -108,14 +128,14 @@ def test_all_of_a_dead_worker_at_once(opened: Store):
     assert [job.state for job in opened.jobs()] == ["waiting", "running", "waiting"]
 
 
-def test_many_at_once_get_each_job_once(opened: Store, tmp_path: Path):
+def test_many_at_once_get_each_job_once(opened: Store, url: str, name: str):
     """Four workers with connections of their own; every second claim is given back, as if its worker had stopped."""
     added(opened, 24)
     finished: list[int] = []
 
-    def worker(name: str) -> None:
-        own, turn = Store(default_url(tmp_path), "study"), 0
-        while job := own.claim(name, 60):
+    def worker(number: int) -> None:
+        own, turn = Store(url, name), 0
+        while job := own.claim(f"worker {number}", 60):
             turn += 1
             if turn % 2:
                 own.give_back(job)
@@ -123,7 +143,7 @@ def test_many_at_once_get_each_job_once(opened: Store, tmp_path: Path):
                 finished.append(job.trial)
         own.close()
 
-    threads = [threading.Thread(target=worker, args=(f"worker {number}",)) for number in range(4)]
+    threads = [threading.Thread(target=worker, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -131,13 +151,13 @@ def test_many_at_once_get_each_job_once(opened: Store, tmp_path: Path):
     assert sorted(finished) == list(range(24))
 
 
-def test_a_name_is_of_one_study(opened: Store, tmp_path: Path):
+def test_a_name_is_of_one_study(opened: Store, url: str, name: str):
     opened.join("digest", "text with another trials")
-    other = Store(default_url(tmp_path), "study")
-    with pytest.raises(UsageError, match="holds another study called 'study'; go on with the file it began with"):
+    other = Store(url, name)
+    with pytest.raises(UsageError, match=f"holds another study called '{name}'; go on with the file it began with"):
         other.join("other digest", "text")
     other.close()
-    beside = Store(default_url(tmp_path), "beside")
+    beside = Store(url, f"beside {name}")
     beside.join("other digest", "text")
     assert beside.trials() == []
     beside.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -128,9 +129,9 @@ def test_a_search_that_was_stopped_ends_as_if_it_had_not_been(
     whole = searched(made(tmp_path / "whole", text), tmp_path / "whole")
     trainings.epochs.clear()
     trainings.starts.clear()
-    trainings.after[after] = Interrupted("SIGINT")
+    trainings.after[after] = signal.SIGTERM
     stopped = made(tmp_path / "stopped", text)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match=r"^SIGTERM"):
         searched(stopped, tmp_path / "stopped")
     again = searched(stopped, tmp_path / "stopped")
     assert trials(again) == trials(whole)

@@ -82,7 +82,7 @@ class Team:
         log = worker.folder / "workers" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         words = [*self.command, "--as-worker", name, "--device", own]
-        environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.count))}
+        environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.count)), **os.environ}
         if self.url:
             environment[URL] = self.url
         allowed = ["--allow-code"] if foreign.is_allowed() else []

@@ -40,6 +40,7 @@ LEASE_S = 60.0  # a worker that is not heard of for so long is dead
 TURN_S = 0.5  # between two looks for work while others are at it
 RENEWALS = 4  # in a lease
 FAILS = (Diverged, OutOfMemory, OverBudget, RecipeError)  # what is the design's fault, and no reason to end the search
+AT_RUNG = "the rung is reached"
 LATENCY = {"windows": 3, "window_s": 0.5, "warmup_s": 0.2, "starts": 0}
 
 Watch = Callable[[Progress], None]
@@ -106,7 +107,7 @@ class Session:
             return "the lease was lost"
         if not self.is_wanted():
             return "the search that began this worker is gone"
-        return "the rung is reached" if self.target and self.epoch >= self.target else ""
+        return AT_RUNG if self.target and self.epoch >= self.target else ""
 
 
 def work(study: Study, store: Store, worker: Worker, stop_after_s: float | None = None) -> Progress:
@@ -163,11 +164,10 @@ def _carry_out(
             done = replace(done, state="failed", note=str(error).splitlines()[0])
         except RunLocked:  # a worker that was taken for dead still writes; once its lease is over, somebody looks again
             return
-        except BaseException:
-            if not lease.lost:
-                store.give_back(job)
-            if lease.lost and not stopper.own_reason and worker.alive():
+        except BaseException as error:
+            if isinstance(error, Interrupted) and lease.lost and not stopper.own_reason and worker.alive():
                 return  # the job is in other hands; there may be another one
+            store.give_back(job)  # which does nothing where another worker has it
             raise
         finally:
             session.lease, session.target = None, 0
@@ -210,9 +210,8 @@ def _train(recipe: Recipe, path: Path, worker: Worker, stopper: Stopper, session
         else:
             pipeline.start(recipe, path, controls)
     except Interrupted:
-        at_rung = session.target and session.epoch >= session.target
-        lost = session.lease is not None and session.lease.lost
-        if stopper.own_reason or lost or not at_rung:
+        is_at_rung = session.wish() == AT_RUNG
+        if stopper.own_reason or not is_at_rung:
             raise
 
 
