@@ -296,7 +296,8 @@ METHODS: dict[str, Search] = {
 def table(lines: list[dict[str, Any]]) -> None:
     """Each method beside plain TPE of the same seeds."""
     print(
-        "| objectives | method | seeds | median epochs | of plain TPE's, median of pairs | of sums | reached, median | short |"
+        "| objectives | method | seeds | median epochs | of plain TPE's, median of pairs | of sums "
+        "| reached, median | short |"
     )
     print("|---|---|--:|--:|--:|--:|--:|--:|")
     for objectives in ("several", "one"):
