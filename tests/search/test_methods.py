@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from made_up_training import GRID, made
 
+from snugnet.search import methods
 from snugnet.search.methods import Known, importances, propose
 from snugnet.search.store import Trial
 from snugnet.search.study import Study
@@ -70,11 +71,15 @@ def test_tpe_learns_where_the_good_ones_are(tmp_path: Path):
     assert sum(abs(width - 30) for width in ends) < sum(abs(width - 30) for width in begins) / 2
 
 
-def test_tpe_leaves_what_is_over_the_budget(tmp_path: Path):
-    limited = asked(tmp_path, '{ name = "tpe", startup = 8 }\nbudget = { params = 16 }')
-    widths = [each.trial.point["model.stages.0.channels"] for each in told(limited, 28, limit=16)]
-    assert sum(width > 16 for width in widths[:8]) > 2
-    assert sum(width > 16 for width in widths[-8:]) < sum(width > 16 for width in widths[:8])
+def test_optuna_is_told_how_far_a_design_is_over_the_budget(tmp_path: Path):
+    limited = asked(tmp_path, '"tpe"\nbudget = { params = 400 }')
+    point = limited.space.drawn(0, 0)
+    fits = Trial(0, point, "open", "a", {"params": 398})
+    over = Trial(1, point, "over", "b", {"params": 500}, {"params": 100})
+    known = [Known(fits, {"accuracy": 0.9}), Known(over, None)]
+    told_of = [methods._told(pytest.importorskip("optuna"), limited, each) for each in known]
+    assert [each.constraints for each in told_of] == [{"params": 0.0}, {"params": 0.25}]
+    assert [each.values for each in told_of] == [[0.9], [0.0]]
 
 
 def test_nsga2_has_generations(tmp_path: Path):

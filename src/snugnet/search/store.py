@@ -76,10 +76,7 @@ class Store:
         if kind == "postgresql":
             needed("psycopg")
             parsed = parsed.set(drivername="postgresql+psycopg")
-            options: dict[str, Any] = {
-                "connect_timeout": 10,
-                "client_encoding": "utf8",
-            }  # databases in ASCII give bytes
+            options: dict[str, Any] = {"connect_timeout": 10, "client_encoding": "utf8"}  # ASCII gives bytes
         else:
             options = {"timeout": WAIT_S}
         self.shown = parsed.render_as_string(hide_password=True).replace("+psycopg", "")
