@@ -11,6 +11,7 @@ from snugnet.train.schedule import ScheduleConfig
     ("schedule", "epochs", "words"),
     [
         ({"warmup_epochs": 3}, 4, None),
+        ({}, 0, None),
         (
             {"warmup_epochs": 3, "per": "batch"}, 3,
             "(3 epochs) fills the whole training of 3: give --set train.schedule.warmup_epochs=0.5",

@@ -77,7 +77,7 @@ class ScheduleConfig(Frozen):
 
     def fills(self, epochs: int) -> str | None:
         """What to do about a warm-up in which the whole training passes; None where it ends before."""
-        if self.warmup_epochs < epochs:
+        if not epochs or self.warmup_epochs < epochs:
             return None
         shorter = f"{epochs / 6:.2g}" if self.per == "batch" else "0"
         return (
