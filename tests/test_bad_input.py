@@ -61,7 +61,8 @@ def images(root: Path, train: int = 12, size: int = 8) -> Path:
         ("model.width=-1", "--set: model.width: must be greater than 0; got -1"),
         (
             "model.stages.0.block=foo",
-            "--set: model.stages.0.block: must be one of basic, bottleneck, single, preact, depthwise, fire or "
+            "--set: model.stages.0.block: must be one of basic, bottleneck, single, preact, wide, depthwise, "
+            "fire, shuffle, transformer or "
             "'package.module:Name'; got 'foo'",
         ),
         ("budget.params=5 bananas", "--set: budget.params: a count must be a number, or a number with one of k, K, M"),

@@ -183,10 +183,16 @@ def test_rewinding_drops_what_the_checkpoint_does_not_hold(run: Run):
     assert (run.path / "metrics.csv").read_text() == ""
 
 
+def training(epoch: int) -> dict[str, Any]:
+    """The least that a state of a training has."""
+    parts = dict.fromkeys(("model", "ema", "optimizer", "random", "losses"))
+    return {"epoch": epoch, "step": 0, "history": [], **parts}
+
+
 def test_a_checkpoint_comes_back(run: Run):
     assert run.state() is None
     assert run.elapsed_s() == 0
-    run.save({"epoch": 1, "weights": torch.arange(3), "groups": [{"lr": 0.1}], 0: None}, 12.5)
+    run.save(training(1) | {"weights": torch.arange(3), "groups": [{"lr": 0.1}], 0: None}, 12.5)
     state = run.state()
     assert state is not None
     assert state["weights"].tolist() == [0, 1, 2]
@@ -195,7 +201,7 @@ def test_a_checkpoint_comes_back(run: Run):
 
 @pytest.mark.parametrize("changes", [["seed=1"], ["train.epochs=3"]])
 def test_a_checkpoint_of_another_recipe_or_seed_is_refused(run: Run, changes: list[str]):
-    run.save({"epoch": 1}, 0.0)
+    run.save(training(1), 0.0)
     files.write_json(run.path / "config.json", tiny(*changes).experiment.plain())
     words = (
         r"checkpoint/last.safetensors: must come from the recipe in config.json, but is of another recipe or seed; put"
@@ -206,7 +212,7 @@ def test_a_checkpoint_of_another_recipe_or_seed_is_refused(run: Run, changes: li
 
 @pytest.mark.parametrize("kept", [0, 4, 100, -1])
 def test_a_cut_checkpoint_is_refused(run: Run, kept: int):
-    run.save({"epoch": 1, "weights": torch.arange(1000)}, 0.0)
+    run.save(training(1) | {"weights": torch.arange(1000)}, 0.0)
     file = run.path / "checkpoint" / "last.safetensors"
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(
@@ -223,16 +229,16 @@ def harm(file: Path) -> None:
 
 def test_the_last_good_checkpoint_is_gone_on_from(run: Run):
     for epoch in (1, 2):
-        run.save({"epoch": epoch}, float(epoch))
+        run.save(training(epoch), float(epoch))
     last, previous = (run.path / "checkpoint" / f"{name}.safetensors" for name in ("last", "previous"))
     harm(last)
     again = Run.open(run.path)
-    assert again.state() == {"epoch": 1}
+    assert again.state() == training(1)
     assert again.elapsed_s() == 1
     assert again.fell_back.startswith(f"{last}: not a readable checkpoint (")
-    again.save({"epoch": 3}, 3.0)  # the damaged one does not take the place of the good one
+    again.save(training(3), 3.0)  # the damaged one does not take the place of the good one
     harm(last)
-    assert Run.open(run.path).state() == {"epoch": 1}
+    assert Run.open(run.path).state() == training(1)
     harm(previous)
     with pytest.raises(ArtifactError, match=r"previous.safetensors: not a readable checkpoint"):
         Run.open(run.path).state()
@@ -240,16 +246,16 @@ def test_the_last_good_checkpoint_is_gone_on_from(run: Run):
 
 def test_a_run_killed_between_two_checkpoints_goes_on_from_the_first(run: Run):
     for epoch in (1, 2):
-        run.save({"epoch": epoch}, float(epoch))
+        run.save(training(epoch), float(epoch))
     (run.path / "checkpoint" / "last.safetensors").unlink()
     again = Run.open(run.path)
     assert again.has_checkpoint
-    assert again.state() == {"epoch": 1}
+    assert again.state() == training(1)
     assert again.fell_back == f"{run.path}/checkpoint/last.safetensors: not there"
 
 
 def test_a_best_checkpoint_has_no_other_to_go_on_from(run: Run):
-    run.save({"epoch": 1}, 1.0, "best")
+    run.save(training(1), 1.0, "best")
     harm(run.path / "checkpoint" / "best.safetensors")
     words = r"another directory; or remove .*checkpoint, and `snug resume` trains from the start$"
     with pytest.raises(ArtifactError, match=words):
@@ -258,9 +264,9 @@ def test_a_best_checkpoint_has_no_other_to_go_on_from(run: Run):
 
 def test_a_checkpoint_of_other_images_is_refused(run: Run):
     run.data = "a-b"
-    run.save({"epoch": 1}, 0.0)
+    run.save(training(1), 0.0)
     again = Run.open(run.path)
-    assert again.state() == {"epoch": 1}
+    assert again.state() == training(1)
     again.data = "a-c"
     words = r"run: must go on with the images and labels that it began with, but digits has others now; put them back"
     with pytest.raises(DataError, match=words):
@@ -276,7 +282,7 @@ def test_what_only_going_on_needs_may_go(finished: Path, tmp_path: Path):
 
 
 def test_checkpoints_of_an_unfinished_run_stay(run: Run):
-    run.save({"epoch": 1}, 0.0)
+    run.save(training(1), 0.0)
     with pytest.raises(ArtifactError, match="is not finished; finish it with `snug resume"):
         runs.drop_checkpoints(run.path)
     assert run.has_checkpoint

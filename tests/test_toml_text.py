@@ -65,7 +65,7 @@ def test_empty_tables_and_lists():
 
 @pytest.mark.parametrize("name", recipe.builtin_names())
 def test_what_show_prints_is_the_same_experiment(name):
-    stem = [] if recipe.load(name).experiment.model.stem == "none" else ["model.stem.pool.kernel=1"]
+    stem = [] if recipe.load(name).experiment.model.stem == "none" else ["model.stem.pool={ kernel = 1 }"]
     loaded = recipe.load(name, [*stem, "train.schedule.warmup_epochs=2"])
     text = toml_text.document(loaded.experiment.plain(), loaded.origin)
     again = recipe.parse(text, "shown.toml")

@@ -122,7 +122,7 @@ def test_stored_predictions_are_taken_only_of_this_file(run: Path):
         ("run -o net.bin", 2, "--output net.bin: must end in .onnx, as readers tell the format by it"),
         ("run --format torch -o net.onnx", 2, "--output net.onnx: must end in .pt2, as readers tell the format by it"),
         ("net.onnx", 2, "net.onnx: is exported already; give the run it came from"),
-        ("none", 4, "none: no such file; a finished run has its net in model.safetensors"),
+        ("none", 4, "none: no run here (there is no config.json); `snug train RECIPE --run none` makes one"),
         ("run --data cifar10", 4, "cifar10"),
         ("run --images 0", 2, "--images"),
         ("run -o run/config.json/net.onnx", 4, "cannot be written"),

@@ -591,7 +591,7 @@ def _exported() -> list[Reader]:
             found.model(torch.zeros(1, found.card.model.in_channels, size, size))
 
     def upload(path: Path) -> None:
-        images.pixels(path.read_bytes(), Card(8, 3, ("a", "b")), "image 0", 1_000_000)
+        images.pixels(path.read_bytes(), Card(8, 3, ("a", "b"), (0, 0, 0)), "image 0", 1_000_000)
 
     words = (
         b"Loop",

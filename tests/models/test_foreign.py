@@ -115,5 +115,5 @@ def test_what_is_no_import_path(block):
     text = f'[model]\nstages = [{{ block = "{block}", blocks = 1, channels = 4 }}]\n[train]\nepochs = 1\n'
     with pytest.raises(RecipeError) as caught:
         recipe.parse(text, "r.toml")
-    known = "basic, bottleneck, single, preact, depthwise, fire or 'package.module:Name'"
+    known = "basic, bottleneck, single, preact, wide, depthwise, fire, shuffle, transformer or 'package.module:Name'"
     assert str(caught.value).startswith(f"r.toml:2: model.stages.0.block: must be one of {known}; got {block!r}")

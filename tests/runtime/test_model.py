@@ -21,8 +21,9 @@ from snugnet_runtime.model import Card, read
 
 
 def test_a_card_names_what_is_not_usual(tmp_path: Path):
-    assert read(write(tmp_path / "a.onnx")).card == Card(32, 3, tuple(CLASSES))
-    assert read(write(tmp_path / "b.onnx", size=8, channels=1)).card == Card(8, 1, tuple(CLASSES))
+    colour, grey = (128, 128, 128), (128,)
+    assert read(write(tmp_path / "a.onnx")).card == Card(32, 3, tuple(CLASSES), colour)
+    assert read(write(tmp_path / "b.onnx", size=8, channels=1)).card == Card(8, 1, tuple(CLASSES), grey)
 
 
 def test_shares_are_the_files_probabilities(model_file: Path):
