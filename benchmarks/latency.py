@@ -28,10 +28,10 @@ from snugnet import artifact, budget, environment
 from snugnet.compress.config import Quantization
 from snugnet.errors import MissingExtra
 from snugnet.export.emit import INPUT, onnx_bytes
-from snugnet.export_c.timing import c_net, integers
 from snugnet.ship import bench
 from snugnet.ship.backends import runtime_net
 from snugnet.ship.bench import Latency, Net, Protocol, Way, Window, torch_net
+from snugnet.ship.c_timing import c_net, integers
 
 RECIPES = ["patil25/resnetsmall", "durga25/narrow-resnet18", "tu24/v6", "baseline/resnet18"]
 HEAD = f"{'net':<26}{'runtime':<20}{'p50 ms':>9}{'p90 ms':>9}{'ratio':>7}{'process MB':>12}{'own MB':>8}{'file B':>12}"

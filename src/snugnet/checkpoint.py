@@ -95,3 +95,22 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if _TENSOR in value:
         return tensors[value[_TENSOR]]
     return {key: _unpack(item, tensors) for key, item in value["$items"]}
+
+
+def unfit(stamped: Any) -> str | None:
+    """What keeps a checkpoint's tree from being one; what is in it is held against the net when that is loaded."""
+    state = stamped.get("training") if isinstance(stamped, dict) else None
+    if not isinstance(state, dict) or not isinstance(stamped.get("elapsed_s"), (int, float)):
+        return "it has no training, or no time spent on it"
+    epoch, history = state.get("epoch"), state.get("history")
+    if type(epoch) is not int or epoch < 0 or type(state.get("step")) is not int or state["step"] < 0:
+        return "epoch and step must be whole numbers"
+    if not isinstance(history, list) or not all(map(_is_pair, history)):
+        return "history must be pairs of numbers"
+    missing = [name for name in ("model", "ema", "optimizer", "random", "losses") if name not in state]
+    return f"it has no {' and no '.join(missing)}" if missing else None
+
+
+def _is_pair(value: Any) -> bool:
+    held = isinstance(value, (list, tuple)) and len(value) == 2
+    return held and all(isinstance(number, (int, float)) for number in value)

@@ -74,25 +74,6 @@ class RunRecord:
         return _experiment(self.path / "config.json", self.config)
 
 
-def _unfit(stamped: Any) -> str | None:
-    """What keeps a checkpoint's tree from being one; what is in it is held against the net when that is loaded."""
-    state = stamped.get("training") if isinstance(stamped, dict) else None
-    if not isinstance(state, dict) or not isinstance(stamped.get("elapsed_s"), (int, float)):
-        return "it has no training, or no time spent on it"
-    epoch, history = state.get("epoch"), state.get("history")
-    if type(epoch) is not int or epoch < 0 or type(state.get("step")) is not int or state["step"] < 0:
-        return "epoch and step must be whole numbers"
-    if not isinstance(history, list) or not all(map(_is_pair, history)):
-        return "history must be pairs of numbers"
-    missing = [name for name in ("model", "ema", "optimizer", "random", "losses") if name not in state]
-    return f"it has no {' and no '.join(missing)}" if missing else None
-
-
-def _is_pair(value: Any) -> bool:
-    held = isinstance(value, (list, tuple)) and len(value) == 2
-    return held and all(isinstance(number, (int, float)) for number in value)
-
-
 def _checked(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Raises ValueError where they are not what `save_predictions` writes."""
     if logits.ndim != 2 or not logits.is_floating_point() or labels.dtype != torch.int64:
@@ -255,7 +236,7 @@ def _checkpoint(path: Path) -> dict[str, Any] | None:
         if not path.exists():
             return None
         stamped = checkpoint.read(path)
-        if problem := _unfit(stamped):
+        if problem := checkpoint.unfit(stamped):
             raise ArtifactError(f"{path}: is no state of a training ({problem}); restore it from a copy")
         return stamped
     except ArtifactError as error:

@@ -14,8 +14,8 @@ from command import fails, snug
 from snugnet import artifact, budget
 from snugnet.artifact import Shipped
 from snugnet.errors import MissingExtra, UsageError
-from snugnet.export_c.timing import c_net
 from snugnet.ship.bench import READ_BACK, ROUNDED, UNTRAINED, Protocol
+from snugnet.ship.c_timing import c_net
 from specs import spec
 
 SMALL = spec(["basic", 1, 4], image_size=8)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, variance
 
-from pydantic import ValidationError
 from scipy import special
 
 from snugnet import recipe
 from snugnet.config import Frozen
 from snugnet.errors import DataError
 from snugnet.problems import nearest
-from snugnet.report.ledger import Entry, percents, rows, table_line
+from snugnet.report.ledger import Entry, percents, read_list, rows, table_line
 
 HEAD = "| paper | says | theirs, points | ours, points | 95 % interval | n | verdict |"
 RULE = "|---|---|--:|--:|--:|--:|---|"
@@ -37,14 +35,7 @@ class Claims(Frozen):
 
 def read(path: Path) -> tuple[Claim, ...]:
     """Raises DataError."""
-    try:
-        claims = Claims.parse(tomllib.loads(path.read_text(encoding="utf-8"))).claim
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}): restore it from version control") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path}: {place}: {first['msg']}: restore it from version control") from error
+    claims = read_list(path, Claims).claim
     known = recipe.builtin_names()
     for name in (name for claim in claims for name in (claim.better, claim.worse)):
         if name not in known:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,12 +13,11 @@ from typing import Annotated
 
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from PIL import Image
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from snugnet import budget, files, pipeline, recipe
 from snugnet.config import Frozen
-from snugnet.errors import DataError
-from snugnet.report.ledger import Entry, percents, rows
+from snugnet.report.ledger import Entry, percents, read_list, rows
 from snugnet.report.plots import percent_axis
 from snugnet.report.style import BLUE, GREEN, ORANGE, PAPER, Plot, axes, drawn, figure_of
 from snugnet.units import show_count
@@ -77,15 +75,7 @@ def _papers() -> list[Point]:
 
 
 def _literature(path: Path) -> list[Point]:
-    try:
-        nets = Literature.parse(tomllib.loads(path.read_text(encoding="utf-8"))).net
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}): restore it from version control") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path}: {place}: {first['msg']}: restore it from version control") from error
-    return [Point(LITERATURE, net.name, net.params, net.accuracy) for net in nets]
+    return [Point(LITERATURE, net.name, net.params, net.accuracy) for net in read_list(path, Literature).net]
 
 
 def digest(found: Sequence[Point]) -> str:

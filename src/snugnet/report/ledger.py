@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, ValidationError
 
@@ -23,6 +24,9 @@ RULE = "|---|--:|--:|--:|--:|--:|--:|--:|---|---|"
 def _in_english(hardware: str) -> str:
     """Older lines have "1 threads"; a row holds them and the newer ones alike."""
     return re.sub(r"\b1 threads", "1 thread", hardware)
+
+
+F = TypeVar("F", bound=Frozen)
 
 
 class Entry(Frozen):
@@ -58,6 +62,18 @@ def read_ledger(path: Path) -> list[Entry]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}): restore it from version control") from error
     return [read_line(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+
+
+def read_list(path: Path, kind: type[F]) -> F:
+    """A TOML file that stands beside the ledger. Raises DataError with its first fault."""
+    try:
+        return kind.parse(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DataError(f"{path}: {place}: {first['msg']}: restore it from version control") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}): restore it from version control") from error
 
 
 def read_line(line: str, place: str) -> Entry:

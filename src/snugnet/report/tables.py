@@ -13,7 +13,13 @@ from snugnet.report.ledger_page import ledger_page
 from snugnet.report.markers import render_blocks
 
 LEDGER = Path("results/ledger.jsonl")
-DOCUMENTS = (Path("README.md"), Path("results/README.md"), Path("docs/tutorial.md"), Path("docs/papers.md"))
+DOCUMENTS = (
+    Path("README.md"),
+    Path("results/README.md"),
+    Path("docs/tutorial.md"),
+    Path("docs/papers.md"),
+    Path("docs/speed.md"),
+)
 PAGE = Path("results/index.html")
 LITERATURE = Path("results/literature.toml")
 CLAIMS, CLAIMED = Path("results/claims.toml"), Path("docs/claims.md")

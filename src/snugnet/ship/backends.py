@@ -14,9 +14,9 @@ from snugnet.errors import MissingExtra, UsageError
 from snugnet.export import runtime
 from snugnet.export.emit import INPUT, onnx_bytes
 from snugnet.export.extra import needed
-from snugnet.export_c.timing import c_net
 from snugnet.problems import nearest
 from snugnet.ship.bench import EXPORTED, READ_BACK, UNTRAINED, Net, Protocol, Way, check_memory, opened, torch_net
+from snugnet.ship.c_timing import c_net
 from snugnet.ship.cold import OF_RUNTIME, Cold
 
 Maker = Callable[[Path, Protocol, torch.device], Net]
